@@ -1,0 +1,104 @@
+-- Promise: claim for one bot: settles, takes slots, puts one message of each chosen lane in flight (I2).
+-- Locks, in order: bucket, wakeups, chats; all SKIP LOCKED.  Cost: see claim.
+-- settled: the settlements were applied. slot_at NULL: no limit, send at once. ask_again_s: see claim.
+CREATE OR REPLACE FUNCTION outbox.claim_lanes(
+    p_worker bigint, p_bot text, p_n int, p_settlements jsonb, p_now timestamptz, p_may_end int, p_most_bytes int,
+    OUT lanes outbox.lane[], OUT slot bigint[], OUT slot_at timestamptz[], OUT ended int, OUT settled boolean,
+    OUT ask_again_s float8)
+LANGUAGE plpgsql AS $$
+DECLARE
+    o outbox.bot;
+    b outbox.bucket;
+    v_offer record;
+    v_match record;
+    v_taken record;
+    v_until timestamptz;
+    v_most int;
+    v_most_here int;
+    v_reserved int[] := '{0,0,0}';
+    v_token int[] := '{}';
+    v_next_s float8;
+BEGIN
+    lanes := '{}';
+    slot := '{}';
+    slot_at := '{}';
+    ended := 0;
+    settled := false;
+    SELECT * INTO o FROM outbox.bot x WHERE x.bot = p_bot;
+    SELECT * INTO b FROM outbox.bucket x WHERE x.bot = p_bot FOR UPDATE SKIP LOCKED;
+    IF b.bot IS NULL THEN
+        ask_again_s := 0.002 + 0.006 * random();
+        RETURN;
+    END IF;
+    b := outbox.settle(b, o.rate_window_s, p_settlements);
+    settled := true;
+
+    v_offer := outbox.offer_slots(b, o.rate, o.rate_window_s, p_now,
+                   CASE WHEN b.stopped OR b.unauthorised OR b.paused_until > p_now THEN 0 ELSE p_n END);
+    v_most := cardinality(v_offer.slot_at);
+    v_until := v_offer.slot_at[v_most];
+
+    -- The reserve takes its lanes first, so that strict order cannot fill their places.
+    FOR v_ten IN b.last_slot / 10 + 1 .. (b.last_slot + v_most) / 10 LOOP
+        v_reserved[1 + v_ten % 3] := v_reserved[1 + v_ten % 3] + 1;
+    END LOOP;
+    FOR v_turn IN 1 .. 7 LOOP
+        v_most_here := CASE WHEN v_turn <= 3 THEN v_reserved[v_turn] ELSE v_most END;
+        v_most_here := least(v_most_here, v_most - cardinality(lanes));
+        CONTINUE WHEN v_most_here <= 0;
+        v_taken := outbox.take_wakeups(
+            p_bot, (CASE WHEN v_turn <= 3 THEN v_turn ELSE v_turn - 4 END)::smallint, v_most_here, p_now, v_until,
+            ARRAY(SELECT l.chat_id FROM unnest(lanes) l), p_may_end - ended);
+        lanes := lanes || v_taken.lanes;
+        ended := ended + v_taken.ended;
+    END LOOP;
+
+    IF lanes <> '{}' THEN
+        lanes := ARRAY(SELECT ROW(l.chat_id, l.message_id, l.priority, l.attempt, l.bytes, l.may_go_at)::outbox.lane
+                         FROM unnest(lanes) WITH ORDINALITY
+                              l (chat_id, message_id, priority, attempt, bytes, may_go_at, place)
+                        ORDER BY l.priority, l.place);
+        v_match := outbox.assign_slots(b.last_slot, v_offer.slot_at, lanes, p_most_bytes);
+        PERFORM outbox.file_wakeups(p_bot, array_agg(lanes[i].chat_id), array_agg(lanes[i].priority),
+                                    array_agg(greatest(lanes[i].may_go_at, p_now)))
+           FROM unnest(v_match.left_over) i HAVING count(*) > 0;
+        SELECT coalesce(array_agg(lanes[g.lane] ORDER BY g.place), '{}'), coalesce(array_agg(v_offer.slot_at[g.slot] ORDER BY g.place), '{}'),
+               coalesce(array_agg(v_offer.token[g.slot] ORDER BY g.place), '{}'),
+               coalesce(array_agg(b.last_slot + g.place ORDER BY g.place), '{}')
+          INTO lanes, slot_at, v_token, slot
+          FROM unnest(v_match.given, v_match.given_slot) WITH ORDINALITY g (lane, slot, place);
+
+        UPDATE outbox.chat c
+           SET in_flight = u.message_id, worker = p_worker, attempt = u.attempt, claimed_at = p_now
+          FROM unnest(lanes) u
+         CROSS JOIN LATERAL (SELECT k.ctid FROM outbox.chat k WHERE k.chat_id = u.chat_id AND k.bot = p_bot LIMIT 1) k
+         WHERE c.ctid = k.ctid;
+    END IF;
+
+    IF slot <> '{}' OR p_settlements <> '[]' THEN
+        PERFORM outbox.take_slots(b, o.rate, o.rate_window_s, slot_at, v_token);
+    END IF;
+
+    -- When to ask again: at once while there is more to take; when half the horizon is free while slots are the bound;
+    -- else when the next wakeup comes due.
+    IF b.stopped OR b.unauthorised OR p_n = 0 THEN
+        ask_again_s := NULL;
+    ELSIF b.paused_until > p_now THEN
+        ask_again_s := extract(epoch FROM b.paused_until - p_now);
+    ELSIF cardinality(slot) < v_most THEN
+        SELECT extract(epoch FROM min(w.due_at) - p_now) INTO ask_again_s
+          FROM generate_series(0, 3) p (priority)
+         CROSS JOIN LATERAL (SELECT w.due_at FROM outbox.wakeup w
+                              WHERE w.bot = p_bot AND w.priority = p.priority::smallint ORDER BY w.due_at LIMIT 1) w;
+        ask_again_s := greatest(ask_again_s, 0.001);
+    ELSIF v_most = p_n THEN
+        ask_again_s := 0;
+    ELSE
+        v_next_s := extract(epoch FROM v_offer.next_at - p_now);
+        -- An answer that another worker settles frees a token sooner than planned: look in at half the horizon, and
+        -- more rarely where the next slot is further away than any answer could be.
+        ask_again_s := greatest(0.004, least(v_next_s - 0.05, CASE WHEN v_next_s < 2.5 THEN 0.05 ELSE v_next_s / 4 END))
+                       * (0.85 + 0.3 * random());
+    END IF;
+END $$;
+COMMENT ON FUNCTION outbox.claim_lanes IS 'Claim for one bot. Part of claim.';

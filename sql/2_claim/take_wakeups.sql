@@ -1,0 +1,91 @@
+-- Promise: up to p_most lanes of one priority, locked and ready to send by p_until; every other lane met on the way keeps
+-- a wakeup (I1): one that cools at the time it may go, one that someone holds a few ms later, a worse head at its own
+-- priority, one too many at its old time.
+-- Locks: wakeups, then chats by chat_id, all SKIP LOCKED (but for a chat row that another transaction is just creating).
+-- Cost: one delete per wakeup; redundant ones of a hot lane in doubling batches, within a budget of 2,000 per call.
+-- p_taken: lanes that this claim already holds. p_may_end: how many expired messages may end here; ended: how many did.
+CREATE OR REPLACE FUNCTION outbox.take_wakeups(
+    p_bot text, p_priority smallint, p_most int, p_now timestamptz, p_until timestamptz, p_taken text[], p_may_end int,
+    OUT lanes outbox.lane[], OUT ended int)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_taken text[] := p_taken;
+    v_want int;
+    v_popped int := 0;
+    v_spent int := 0;
+    v_lanes text[];
+    v_free text[];
+    v_back text[];
+    v_back_at timestamptz[];
+    r record;
+BEGIN
+    lanes := '{}';
+    ended := 0;
+    LOOP
+        v_want := p_most - cardinality(lanes);
+        EXIT WHEN v_want <= 0 OR v_spent >= 2000;
+        WITH popped AS (
+            DELETE FROM outbox.wakeup w WHERE w.ctid = ANY (ARRAY(
+                SELECT w.ctid FROM outbox.wakeup w
+                 WHERE w.bot = p_bot AND w.priority = p_priority AND w.due_at <= p_now
+                 ORDER BY w.due_at LIMIT greatest(v_want, v_spent)
+                   FOR UPDATE SKIP LOCKED))
+            RETURNING w.chat_id, w.due_at),
+        lane AS (
+            SELECT l.chat_id, l.due_at, l.wakeups, row_number() OVER (ORDER BY l.due_at, l.chat_id) <= v_want AS wanted
+              FROM (SELECT p.chat_id, min(p.due_at) AS due_at, count(*) AS wakeups FROM popped p GROUP BY p.chat_id) l)
+        SELECT coalesce(sum(l.wakeups), 0),
+               coalesce(array_agg(l.chat_id ORDER BY l.chat_id)
+                        FILTER (WHERE l.wanted AND l.chat_id <> ALL (v_taken)), '{}'),
+               coalesce(array_agg(l.chat_id) FILTER (WHERE NOT l.wanted), '{}'),
+               coalesce(array_agg(l.due_at) FILTER (WHERE NOT l.wanted), '{}')
+          INTO v_popped, v_lanes, v_back, v_back_at FROM lane l;
+        EXIT WHEN v_popped = 0;
+        v_spent := v_spent + v_popped;
+
+        INSERT INTO outbox.chat (chat_id, bot) SELECT l, p_bot FROM unnest(v_lanes) l ON CONFLICT DO NOTHING;
+        v_free := ARRAY(SELECT c.chat_id FROM outbox.chat c WHERE c.chat_id = ANY (v_lanes) AND c.bot = p_bot
+                         ORDER BY c.chat_id FOR UPDATE SKIP LOCKED);
+        IF cardinality(v_free) < cardinality(v_lanes) THEN
+            v_back := v_back || ARRAY(SELECT l FROM unnest(v_lanes) l WHERE l <> ALL (v_free));
+            v_back_at := v_back_at
+                || array_fill(p_now + interval '5 ms', ARRAY[cardinality(v_lanes) - cardinality(v_free)]);
+        END IF;
+        IF v_back <> '{}' THEN
+            PERFORM outbox.file_wakeups(p_bot, v_back, array_fill(p_priority, ARRAY[cardinality(v_back)]), v_back_at);
+        END IF;
+
+        -- Look after you lock (I3): what was committed while the locks above were taken is seen by this statement only.
+        WITH looked AS (
+            SELECT c.chat_id, h.id, h.priority, h.attempt, h.bytes, h.next_attempt_at,
+                   coalesce(outbox.lane_waits_until(c, h.priority), p_now) AS at, h.expires_at <= p_now AS ends
+              FROM unnest(v_free) l
+             CROSS JOIN LATERAL (SELECT * FROM outbox.chat c
+                                  WHERE c.chat_id = l AND c.bot = p_bot AND c.in_flight IS NULL LIMIT 1) c
+             CROSS JOIN LATERAL outbox.head_of_lane(l, p_bot, p_now) h),
+        judged AS (
+            SELECT k.*, CASE WHEN k.ends THEN 'end' WHEN k.at > p_until THEN 'wait'
+                             WHEN k.priority > p_priority THEN 'worse' ELSE 'go' END AS verdict
+              FROM looked k)
+        SELECT array_agg(ROW(j.chat_id, j.id, j.priority, j.attempt, j.bytes, j.at)::outbox.lane
+                         ORDER BY j.priority, j.next_attempt_at, j.id) FILTER (WHERE j.verdict = 'go') AS lanes,
+               array_agg(j.chat_id) FILTER (WHERE j.verdict = 'go') AS taken,
+               array_agg(j.chat_id) FILTER (WHERE j.verdict <> 'go') AS back,
+               array_agg(j.priority) FILTER (WHERE j.verdict <> 'go') AS back_priorities,
+               array_agg(CASE j.verdict WHEN 'wait' THEN j.at ELSE p_now END) FILTER (WHERE j.verdict <> 'go') AS back_at,
+               array_agg(j.chat_id) FILTER (WHERE j.verdict = 'end') AS ending
+          INTO r FROM judged j;
+        lanes := lanes || r.lanes;
+        v_taken := v_taken || r.taken;
+        IF r.back IS NOT NULL THEN
+            PERFORM outbox.file_wakeups(p_bot, r.back, r.back_priorities, r.back_at);
+        END IF;
+        IF r.ending IS NOT NULL THEN
+            -- The budget of endings is spent: the wakeup filed above is for the next claim.
+            EXIT WHEN ended >= p_may_end;
+            ended := ended + outbox.end_expired(p_bot, r.ending, p_now, p_may_end - ended);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION outbox.take_wakeups IS
+    'Pops wakeups of one bot and priority; returns lanes that may send, re-files the rest. Part of claim.';

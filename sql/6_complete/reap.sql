@@ -1,0 +1,50 @@
+-- Promise: the lanes of one ended worker are free again, their outcome unknown. Returns how many.
+-- Locks: the lanes.  Cost: one walk over chat (only its primary key is indexed, so that every update is HOT): paid once
+-- per death, not per message.
+CREATE OR REPLACE FUNCTION outbox.release_worker(p_worker bigint, p_why text) RETURNS int
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_results jsonb;
+BEGIN
+    SELECT jsonb_agg(jsonb_build_object(
+               'bot', c.bot, 'chat_id', c.chat_id, 'message_id', c.in_flight, 'attempt', c.attempt, 'outcome', 'uncertain',
+               'age_s', 0, 'duration_s', extract(epoch FROM outbox.clock() - c.claimed_at),
+               'error_class', 'worker_died', 'error_text', p_why))
+      INTO v_results FROM outbox.chat c WHERE c.worker = p_worker;
+    IF v_results IS NULL THEN
+        RETURN 0;
+    END IF;
+    RETURN outbox.complete(p_worker, v_results);
+END $$;
+COMMENT ON FUNCTION outbox.release_worker IS 'Frees the lanes of an ended worker: outcome uncertain. Part of reap and leave.';
+
+-- Promise: every worker whose lease ran out is ended and its lanes are free. Returns how many lanes.
+-- Locks: the worker (a claim that runs just now is left alone), then its lanes.  Cost: a look at the living workers.
+CREATE OR REPLACE FUNCTION outbox.reap() RETURNS int
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_worker bigint;
+    v_lanes int := 0;
+BEGIN
+    FOR v_worker IN
+        SELECT w.id FROM outbox.worker w WHERE w.ended_at IS NULL AND w.lease_until < outbox.clock()
+         ORDER BY w.id FOR UPDATE SKIP LOCKED
+    LOOP
+        UPDATE outbox.worker w SET ended_at = outbox.clock(), reaped = true, idle = false WHERE w.id = v_worker;
+        v_lanes := v_lanes + outbox.release_worker(v_worker, 'the worker''s lease ran out');
+    END LOOP;
+    RETURN v_lanes;
+END $$;
+COMMENT ON FUNCTION outbox.reap IS 'Ends workers whose lease ran out and frees their lanes. Any worker may call it.';
+
+-- Promise: a worker's clean goodbye; whatever it could not finish within its grace period is uncertain.
+-- Locks: the worker, then its lanes.  Cost: one walk over chat.
+CREATE OR REPLACE FUNCTION outbox.leave(p_worker bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE outbox.worker w SET ended_at = outbox.clock(), idle = false WHERE w.id = p_worker AND w.ended_at IS NULL;
+    IF FOUND THEN
+        PERFORM outbox.release_worker(p_worker, 'the worker stopped before the answer came');
+    END IF;
+END $$;
+COMMENT ON FUNCTION outbox.leave IS 'Ends a worker that stops; its remaining lanes are freed as uncertain.';

@@ -1,0 +1,35 @@
+-- Promise: every message whose time has come has a wakeup (I1): files what is missing, counts it in housekeeping and
+-- returns the count. Above 0 means a bug, or a wakeup deleted by hand.
+-- Locks: its own row of housekeeping; wakeups are only appended.  Cost: reads what is due and every wakeup, once.
+-- One snapshot is exact: claim takes a wakeup and puts the lane in flight in one transaction, complete ends the flight and
+-- files the follow-up in one.
+CREATE OR REPLACE FUNCTION outbox.repair() RETURNS bigint
+LANGUAGE plpgsql SET work_mem = '64MB' SET jit = off SET statement_timeout = '5min' AS $$
+DECLARE
+    v_now timestamptz := outbox.clock();
+    v_repaired bigint := 0;
+    r record;
+BEGIN
+    FOR r IN
+        SELECT x.bot, array_agg(x.chat_id) AS chat_ids, array_agg(x.priority) AS priorities, count(*) AS missing
+          FROM (SELECT DISTINCT m.bot, m.chat_id, m.priority
+                  FROM outbox.message m
+                  LEFT JOIN outbox.chat c ON c.chat_id = m.chat_id AND c.bot = m.bot
+                 WHERE m.next_attempt_at <= v_now AND c.in_flight IS NULL
+                   AND NOT EXISTS (SELECT FROM outbox.wakeup w
+                                    WHERE w.chat_id = m.chat_id AND w.bot = m.bot AND w.priority <= m.priority
+                                      -- 10 ms: a lane that someone held is looked at a few ms later.
+                                      AND w.due_at <= greatest(v_now, m.created_at, outbox.lane_waits_until(c, m.priority))
+                                                      + interval '10 ms')) x
+         GROUP BY x.bot
+    LOOP
+        PERFORM outbox.file_wakeups(r.bot, r.chat_ids, r.priorities, array_fill(v_now, ARRAY[r.missing::int]));
+        v_repaired := v_repaired + r.missing;
+    END LOOP;
+    IF v_repaired > 0 THEN
+        INSERT INTO outbox.housekeeping AS h (duty, wakeups_repaired) VALUES ('repair', v_repaired)
+        ON CONFLICT (duty) DO UPDATE SET wakeups_repaired = h.wakeups_repaired + excluded.wakeups_repaired;
+    END IF;
+    RETURN v_repaired;
+END $$;
+COMMENT ON FUNCTION outbox.repair IS 'Files wakeups that are missing and returns how many; above 0 means a bug.';

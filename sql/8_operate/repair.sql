@@ -4,7 +4,7 @@
 -- One snapshot is exact: claim takes a wakeup and puts the lane in flight in one transaction, complete ends the flight and
 -- files the follow-up in one.
 CREATE OR REPLACE FUNCTION outbox.repair() RETURNS bigint
-LANGUAGE plpgsql SET work_mem = '64MB' SET jit = off SET statement_timeout = '5min' AS $$
+LANGUAGE plpgsql SET work_mem = '64MB' SET jit = off AS $$
 DECLARE
     v_now timestamptz := outbox.clock();
     v_repaired bigint := 0;

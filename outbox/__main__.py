@@ -1,0 +1,5 @@
+"""python -m outbox"""
+
+from outbox.operate.cli import main
+
+main()

@@ -1,0 +1,146 @@
+"""A throw-away PostgreSQL for tests and benches: in a temporary folder, without fsync, dead when its owner is."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from outbox.database.binaries import (
+    CLUSTER_LOCALE,
+    Account,
+    ServerError,
+    give_to,
+    run,
+    runnable_programs,
+    server_process_options,
+)
+from outbox.database.embedded import free_port
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+SWEEP_AFTER_S = 120  # a folder younger than this may not have its lock yet
+FOLDERS = Path("/tmp")  # noqa: S108 - mkdtemp makes the names
+FOLDER_PREFIX = "outbox-ephemeral-"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@contextlib.contextmanager
+def ephemeral_server(settings: Mapping[str, str] | None = None, *, durable: bool = False) -> Iterator[str]:
+    """Yield the superuser's URL of a new, empty server (database `postgres`); everything is gone after the block.
+
+    `settings` are postgresql.conf settings. `durable` keeps fsync on, for benches. Anybody on this machine may connect
+    without a password. Call it from the main thread: on Linux the server ends with the thread that started it.
+    Raises UsageError (extra not installed) or ServerError (PostgreSQL said no).
+    """
+    account = Account.for_server()
+    _sweep()
+    # Not TMPDIR: pytest and CI point it at folders that nobody cannot enter.
+    home = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=FOLDERS))
+    home.chmod(0o711)
+    lock = _lock(home)
+    try:
+        programs = runnable_programs(home, account)
+        data = home / "data"
+        data.mkdir(mode=0o700)
+        give_to(account, data)
+        _initdb(programs, data, account)
+        port = free_port()
+        chosen = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(data),
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "port": str(port),
+        }
+        if not durable:
+            # synchronous_commit stays on: a test that kills the server must find every commit again.
+            chosen |= {"fsync": "off", "full_page_writes": "off"}
+        chosen |= settings or {}
+        with _foreground(programs, data, home / "postgres.log", chosen, account):
+            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock(home: Path) -> int:
+    lock = os.open(home / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
+def _sweep() -> None:
+    """Remove the folders of owners that were killed: their servers ended with them, their files did not."""
+    for home in FOLDERS.glob(f"{FOLDER_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, locked, or swept by somebody else just now
+            if home.stat().st_uid != os.geteuid() or time.time() - home.stat().st_mtime < SWEEP_AFTER_S:
+                continue
+            os.close(_lock(home))
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _initdb(programs: Path, data: Path, account: Account | None) -> None:
+    command = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync", *CLUSTER_LOCALE]
+    done = run(command, account)
+    if done.returncode != 0:
+        raise ServerError(f"initdb failed: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def _foreground(
+    programs: Path, data: Path, log: Path, settings: Mapping[str, str], account: Account | None
+) -> Iterator[None]:
+    command = [str(programs / "postgres"), "-D", str(data)]
+    for name, value in settings.items():
+        command += ["-c", f"{name}={value}"]
+    with log.open("wb") as output:
+        server = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            stdout=output,
+            stderr=output,
+            # Its own session: Ctrl-C in the terminal is for the test runner, which then stops the server itself.
+            start_new_session=True,
+            preexec_fn=_end_with_parent(),
+            **server_process_options(account),
+        )
+    try:
+        _wait_until_ready(server, data, log)
+        yield
+    finally:
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            server.send_signal(signal.SIGQUIT)
+            server.wait(STOP_TIMEOUT_S)
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up here: after the fork nothing may be loaded
+    return lambda: prctl(PR_SET_PDEATHSIG, int(signal.SIGINT))
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], data: Path, log: Path) -> None:
+    until = time.monotonic() + START_TIMEOUT_S
+    pid_file = data / "postmaster.pid"
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            break
+        # As pg_ctl does it: the eighth line of the file is the server's state.
+        lines = pid_file.read_text().splitlines() if pid_file.exists() else []
+        if len(lines) >= 8 and lines[7].strip() == "ready":
+            return
+        time.sleep(0.02)
+    raise ServerError(f"the server did not become ready: {log.read_text(errors='replace').strip()[-500:]}")

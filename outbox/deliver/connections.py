@@ -1,0 +1,101 @@
+"""The worker's way to PostgreSQL: two pooled connections for its calls, one of its own for listening. Never more."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from outbox.database.connect import WorkerConnection, worker_conninfo, worker_pool
+from outbox.redact import scrub
+
+POOLED_CONNECTIONS: Final = 2
+CALL_TIMEOUT_S: Final = 15.0  # above the statement_timeout of 10 s: the server's own word comes first
+
+
+class DatabaseAwayError(Exception):
+    """No connection could be had: the call was not made."""
+
+
+class AnswerLostError(Exception):
+    """The connection broke or the answer did not come in time: the call may have been committed."""
+
+
+class Backoff:
+    """Waits between tries, doubling with jitter."""
+
+    def __init__(self, initial_s: float = 0.1, longest_s: float = 2.0) -> None:
+        self._initial_s = initial_s
+        self._longest_s = longest_s
+        self._tries = 0
+
+    def next_s(self) -> float:
+        wait_s: float = min(self._longest_s, self._initial_s * 2.0 ** min(self._tries, 30))
+        self._tries += 1
+        return wait_s * random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        self._tries = 0
+
+
+class Connections:
+    """Autocommit, no session state and no prepared statements, so that a transaction pooler may stand between."""
+
+    def __init__(self, database_url: str, application_name: str) -> None:
+        self._database_url = database_url
+        self._application_name = application_name
+        self._pool = worker_pool(database_url, POOLED_CONNECTIONS, application_name=application_name)
+
+    async def open(self) -> None:
+        """Start connecting; does not wait for the database."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        await self._pool.close(timeout=1.0)
+
+    async def call(
+        self, query: str, parameters: Sequence[Any] = (), timeout_s: float = CALL_TIMEOUT_S
+    ) -> list[tuple[Any, ...]]:
+        """Run one statement in a transaction of its own and return its rows.
+
+        Raises DatabaseAwayError, AnswerLostError, or psycopg.Error for what the server refused (and so rolled back).
+        """
+        try:
+            connection = await self._pool.getconn()
+        except (PoolTimeout, psycopg.Error, OSError) as error:
+            raise DatabaseAwayError(f"no connection: {describe(error)}") from error
+        try:
+            async with asyncio.timeout(timeout_s):
+                cursor = await connection.execute(query, parameters)
+                rows: list[tuple[Any, ...]] = await cursor.fetchall() if cursor.description else []
+        except TimeoutError as error:
+            await connection.close()
+            raise AnswerLostError(f"no answer within {timeout_s:g} s") from error
+        except (psycopg.Error, OSError) as error:
+            if connection.closed or connection.broken:
+                raise AnswerLostError(describe(error)) from error
+            raise
+        except asyncio.CancelledError:
+            await connection.close()
+            raise
+        finally:
+            await self._pool.putconn(connection)
+        return rows
+
+    async def connect_alone(self) -> WorkerConnection:
+        """A connection outside the pool, for LISTEN. Raises psycopg.Error."""
+        return await WorkerConnection.connect(
+            worker_conninfo(self._database_url),
+            autocommit=True,
+            prepare_threshold=None,
+            application_name=self._application_name,
+        )
+
+
+def describe(error: BaseException) -> str:
+    """One line for a log: no password, no bot token, and the SQLSTATE when there is one."""
+    text = scrub(" ".join(str(error).split())) or type(error).__name__
+    state = getattr(error, "sqlstate", None)
+    return f"{text} ({state})" if state else text

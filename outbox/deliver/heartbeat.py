@@ -1,0 +1,137 @@
+"""The lease: who this worker is to the database, and until when it may send."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Final
+
+import psycopg
+
+from outbox.deliver.connections import AnswerLostError, Backoff, Connections, DatabaseAwayError, describe
+from outbox.deliver.events import DatabaseFailed, Emit, LeaseTaken, Reaped
+from outbox.deliver.pace import now_s
+
+HEARTBEAT_EVERY_S: Final = 5.0
+SEND_WITHOUT_HEARTBEAT_S: Final = 15.0  # 5 s before the lease of 20 s ends and another worker may send the same
+REAPED: Final = "OB001"
+
+
+class Lease:
+    """One incarnation after the other: a worker that finds itself reaped takes a new one, then claims again (I7)."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        name: str,
+        bots: Callable[[], Sequence[str]],
+        emit: Emit,
+        now: Callable[[], float] = now_s,
+    ) -> None:
+        self._connections = connections
+        self._name = name
+        self._bots = bots
+        self._emit = emit
+        self._now = now
+        self._renewed_s: dict[int, float] = {}
+        self._taking = asyncio.Lock()
+        self._taken = False
+        self.incarnation: int | None = None
+        self.idle = True
+
+    def may_send(self, incarnation: int) -> bool:
+        """Whether a lane claimed by that incarnation is still ours to send."""
+        renewed_s = self._renewed_s.get(incarnation)
+        return renewed_s is not None and self._now() - renewed_s < SEND_WITHOUT_HEARTBEAT_S
+
+    def lose(self, incarnation: int) -> None:
+        """It was reaped: what it claimed belongs to others now."""
+        self._renewed_s.pop(incarnation, None)
+        if self.incarnation == incarnation:
+            self.incarnation = None
+
+    def abandon(self, incarnation: int) -> None:
+        """Let its lease run out: lanes may be in its name that nobody here knows of. What is known is still sent."""
+        if self.incarnation == incarnation:
+            self.incarnation = None
+
+    async def take(self) -> int:
+        """The current incarnation, registered anew if there is none. Raises what Connections.call raises."""
+        async with self._taking:
+            if self.incarnation is not None and self.may_send(self.incarnation):
+                return self.incarnation
+            asked_s = self._now()
+            [(registered,)] = await self._connections.call(
+                "SELECT outbox.register_worker(%s::text, %s::text[], %s::text, %s::int, %s::text)",
+                (self._name, list(self._bots()), socket.gethostname(), os.getpid(), _version()),
+            )
+            incarnation = int(registered)
+            reason = "lost" if self._taken else "start"
+            self._taken = True
+            self._renewed_s = {known: at for known, at in self._renewed_s.items() if asked_s - at < 60}
+            self._renewed_s[incarnation] = asked_s
+            self.incarnation = incarnation
+            self._emit(LeaseTaken(incarnation, reason))
+            # A new row says idle. If we are busy, inserts would ring for nothing.
+            if not self.idle:
+                await self._heartbeat(incarnation)
+            return incarnation
+
+    async def tell(self, idle: bool) -> bool:
+        """Renew, and say whether inserts should ring. True when the database knows; never raises for its absence."""
+        incarnation = self.incarnation
+        if incarnation is None:
+            return False
+        before, self.idle = self.idle, idle
+        try:
+            return await self._heartbeat(incarnation)
+        except (DatabaseAwayError, AnswerLostError, psycopg.Error) as error:
+            self.idle = before
+            self._emit(DatabaseFailed("heartbeat", describe(error), HEARTBEAT_EVERY_S))
+            return False
+
+    async def renew_for_ever(self) -> None:
+        """Every 5 s, with the reaper. Runs until cancelled."""
+        backoff = Backoff(initial_s=0.5)
+        while True:
+            try:
+                incarnation = await self.take()
+                await self._heartbeat(incarnation)
+                [(reaped,)] = await self._connections.call("SELECT outbox.reap()")
+                if reaped:
+                    self._emit(Reaped(reaped))
+            except (DatabaseAwayError, AnswerLostError, psycopg.Error) as error:
+                delay_s = backoff.next_s()
+                self._emit(DatabaseFailed("heartbeat", describe(error), delay_s))
+                await asyncio.sleep(delay_s)
+            else:
+                backoff.reset()
+                await asyncio.sleep(HEARTBEAT_EVERY_S)
+
+    async def leave(self) -> None:
+        """Say goodbye, if the database listens; otherwise the lease ends by itself."""
+        if self.incarnation is None:
+            return
+        with contextlib.suppress(DatabaseAwayError, AnswerLostError, psycopg.Error):
+            await self._connections.call("SELECT outbox.leave(%s::bigint)", (self.incarnation,))
+
+    async def _heartbeat(self, incarnation: int) -> bool:
+        # The lease counts from when we asked, not from when the answer was read.
+        asked_s = self._now()
+        [(alive,)] = await self._connections.call(
+            "SELECT outbox.heartbeat(%s::bigint, %s::boolean)", (incarnation, self.idle)
+        )
+        if alive:
+            self._renewed_s[incarnation] = asked_s
+        else:
+            self.lose(incarnation)
+        return bool(alive)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("outbox")
+    except metadata.PackageNotFoundError:
+        return "unknown"

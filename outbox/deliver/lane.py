@@ -1,0 +1,65 @@
+"""What travels from claim to complete: a claimed lane with its one message, then the result of the call."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One chat, claimed for one message. `payload` is JSON text as the database gave it; no repr shows it."""
+
+    incarnation: int
+    bot: str
+    chat_id: str
+    message_id: int
+    attempt: int
+    method: str
+    payload: str = field(repr=False)
+    priority: int
+    on_uncertain: str
+    correlation_id: str | None
+    slot: int | None
+    """Number of the ring's token; None: the bot has no limit, nothing is to be settled."""
+    slot_at_s: float | None
+    """When the slot is, in seconds since 1970 on the database's clock."""
+    created_at_s: float
+    claimed_s: float
+    """When claim answered, on pace's clock."""
+    due_s: float = 0.0
+    """The slot on pace's clock: never send before it."""
+    stale_s: float | None = None
+    """From here on, on pace's clock, sending would be a burst. None: never stale."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of one claimed lane; complete carries it to the database."""
+
+    incarnation: int
+    bot: str
+    chat_id: str
+    message_id: int
+    attempt: int
+    outcome: str
+    ended_s: float
+    """When the outcome was known, on pace's clock: its age is computed at each call."""
+    duration_s: float | None = None
+    http_status: int | None = None
+    error_code: int | None = None
+    error_class: str | None = None
+    error_text: str | None = None
+    retry_after_s: float | None = None
+    telegram_message_id: int | None = None
+    flushes_failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How the use of one slot ended; the next claims carry it until the bucket could be locked."""
+
+    bot: str
+    slot: int
+    result: str
+    """ok | fail | flood | unsent"""
+    answered_s: float
+    """On pace's clock."""
+    round_trip_s: float | None

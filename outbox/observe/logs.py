@@ -1,0 +1,155 @@
+"""Log lines: structlog on stderr, for people or as JSON, with no bot token in them; and what a worker's events say."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final, Literal
+
+import structlog
+
+from outbox.deliver import events
+from outbox.redact import RedactingFilter, scrub_event
+
+SAME_WITHIN_S: Final = 10.0  # a database that is away fails several times a second, and once in this is said
+
+_NO_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
+
+def set_up_logs(form: Literal["console", "json"], *, verbose: bool = False) -> None:
+    """Send every log line of this process, of libraries too, to stderr. `verbose` adds a line per message sent."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Exceptions become text (or plain values) before the scrubber, and without locals: a bot token may be one.
+    if form == "json":
+        exceptions: Any = structlog.processors.ExceptionRenderer(_NO_LOCALS)
+        renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+    else:
+        exceptions = structlog.processors.format_exc_info
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    level = logging.DEBUG if verbose else logging.INFO
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_RedactOthers())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                exceptions,
+                _scrub,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("outbox").setLevel(level)
+    # It says each failed attempt to connect; the worker says that the database is away.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+def _scrub(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return scrub_event(logger, method, dict(event))
+
+
+class EventLog:
+    """Writes a worker's events as log lines: what an operator must see, and no line per message but when verbose."""
+
+    def __init__(self, worker: str, now: Callable[[], float] = time.monotonic) -> None:
+        self._log = structlog.stdlib.get_logger("outbox").bind(worker=worker)
+        self._now = now
+        self._said_s: dict[tuple[str, str], float] = {}
+
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.Started():
+                self._log.info("started", bots=", ".join(event.bots))
+            case events.Stopped():
+                say = self._log.error if event.unflushed else self._log.info
+                say("stopped", given_back=event.given_back, unflushed=event.unflushed)
+            case events.TokenChecked():
+                self._tell_token(event)
+            case events.LeaseTaken():
+                say = self._log.info if event.reason == "start" else self._log.warning
+                say("lease taken", incarnation=event.incarnation, reason=event.reason)
+            case events.DatabaseFailed():
+                self._tell_rarely((event.call, event.error), "database call failed", call=event.call, error=event.error)
+            case events.BellTested() if not event.works:
+                self._tell_rarely(("bell", ""), "NOTIFY does not reach this worker: polling instead")
+            case events.Reaped():
+                self._log.warning("released lanes of a worker that is gone", lanes=event.lanes)
+            case events.Died():
+                self._log.warning("dead letter", **_facts(event))
+            case events.Uncertain():
+                self._log.warning("uncertain", **_facts(event))
+            case events.Waited():
+                self._log.info("429", retry_after_s=event.retry_after_s, **_facts(event))
+            case events.Retried():
+                self._log.info("comes again", **_facts(event))
+            case events.Sent():
+                self._log.debug("sent", telegram_message_id=event.telegram_message_id, **_facts(event))
+            case events.GivenBack():
+                self._log.debug("given back", bot=event.bot, message_id=event.message_id, reason=event.reason)
+            case _:
+                pass
+
+    def _tell_token(self, event: events.TokenChecked) -> None:
+        if event.accepted is False:
+            self._log.error(
+                f"bot {event.bot!r}: Telegram refuses its bot token, its messages wait. Set the token @BotFather shows",
+                http_status=event.http_status,
+                error=event.error_text,
+            )
+        elif event.accepted is None:
+            self._log.warning(f"bot {event.bot!r}: its bot token could not be checked", error=event.error_text)
+
+    def _tell_rarely(self, key: tuple[str, str], text: str, **facts: Any) -> None:
+        now = self._now()
+        if now - self._said_s.get(key, float("-inf")) < SAME_WITHIN_S:
+            return
+        if len(self._said_s) > 1000:
+            self._said_s.clear()
+        self._said_s[key] = now
+        self._log.warning(text, **facts)
+
+
+def _facts(event: events.Sent | events.Waited | events.Retried | events.Uncertain | events.Died) -> dict[str, Any]:
+    return {
+        "bot": event.bot,
+        "chat_id": event.chat_id,
+        "message_id": event.message_id,
+        "attempt": event.attempt,
+        "method": event.method,
+        "correlation_id": event.correlation_id,
+        "duration_s": round(event.duration_s, 4),
+        "http_status": event.http_status,
+        "error_class": event.error_class,
+        "error_text": event.error_text,
+    }
+
+
+class _RedactOthers(RedactingFilter):
+    """For lines of libraries: ours are scrubbed as values, when their exception is text."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.msg, dict):
+            return True
+        super().filter(record)
+        # Otherwise the formatter prints it behind the line, and what was JSON is none.
+        for more in (record.exc_text, record.stack_info):
+            if more:
+                record.msg = f"{record.msg}\n{more}"
+        record.exc_text = record.stack_info = None
+        return True

@@ -1,0 +1,132 @@
+"""The command line: finds the commands, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pkgutil
+import signal
+import sys
+import traceback
+
+import click
+import psycopg
+
+from outbox.operate import commands
+from outbox.redact import scrub
+from outbox.settings import UsageError
+
+OLDER_SCHEMA = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Commands(click.Group):
+    """One command per module of outbox.operate.commands, imported when it is used: the help alone loads all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the modules' names, with - for _."""
+        return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the module's `command`, or None."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("outbox")
+    except importlib.metadata.PackageNotFoundError:  # a checkout that was never installed
+        return "unknown"
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="outbox", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+def outbox(debug: bool) -> None:
+    """Deliver Telegram messages that were committed with your data.
+
+    \b
+      outbox demo        see it work, nothing to set up
+      outbox migrate     make or upgrade the tables in OUTBOX_DATABASE_URL
+      outbox worker      deliver
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage; a command may have others and says so."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # So that `with` blocks end: the embedded server stops with its last user. A worker brings a handler of its own.
+    signal.signal(signal.SIGTERM, _end)
+    debug = "--debug" in arguments[: _first_command(arguments)]
+    try:
+        code = outbox.main(arguments, prog_name="outbox", standalone_mode=False)
+    except UsageError as error:
+        code = _report(error, str(error), EXIT_USAGE, debug)
+    except click.Abort:
+        code = _report(None, "interrupted.", EXIT_INTERRUPTED, debug)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:  # `outbox … | head`
+        sys.stderr.close()
+        code = EXIT_FAILED
+    except Exception as error:
+        code = _report(error, explain(error), EXIT_FAILED, debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def explain(error: Exception) -> str:
+    """Return one line that says what happened and what to do, without secrets."""
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        text = f"the database cannot be reached: {_one_line(error)}. Check OUTBOX_DATABASE_URL and the server."
+    elif isinstance(error, psycopg.errors.InvalidPassword | psycopg.errors.InvalidAuthorizationSpecification):
+        text = f"the database refused the login: {_one_line(error)}. Check user and password in OUTBOX_DATABASE_URL."
+    elif isinstance(error, OLDER_SCHEMA):
+        text = f"{_one_line(error)}. The schema is older than this program: run outbox migrate."
+    elif isinstance(error, psycopg.Error):
+        hint = f". {error.diag.message_hint}" if error.diag.message_hint else "."
+        text = f"{error.diag.message_primary or _one_line(error)}{_notes(error)}{hint}"
+    else:
+        text = f"{_one_line(error) or type(error).__name__}{_notes(error)}. For the traceback: outbox --debug …"
+    return scrub(text)
+
+
+def _end(number: int, frame: object) -> None:
+    sys.exit(128 + number)
+
+
+def _first_command(arguments: list[str]) -> int:
+    """Return the index of the first argument that is no option of the group itself."""
+    return next((i for i, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
+
+
+def _report(error: Exception | None, text: str, code: int, debug: bool) -> int:
+    if debug and error is not None:
+        sys.stderr.write(scrub("".join(traceback.format_exception(error))))
+    click.echo(f"outbox: {scrub(text)}", err=True)
+    return code
+
+
+def _one_line(error: Exception) -> str:
+    text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    lines = (text or str(error)).strip().splitlines()
+    return "; ".join(line.strip() for line in lines if line.strip()).rstrip(".")
+
+
+def _notes(error: Exception) -> str:
+    notes = getattr(error, "__notes__", [])
+    return f" ({', '.join(notes)})" if notes else ""

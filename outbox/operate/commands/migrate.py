@@ -1,0 +1,36 @@
+"""outbox migrate"""
+
+from __future__ import annotations
+
+import click
+
+from outbox.database.connect import database_url
+from outbox.database.migrate import head_revision, migrate, migrate_sql
+from outbox.settings import UsageError, load_settings
+
+
+@click.command("migrate")
+@click.option("--sql", "as_sql", is_flag=True, help="Print the script instead of running it, for a DBA's psql.")
+@click.option("--from", "since", metavar="REVISION", help="With --sql: the revision the database is at. Default: none.")
+def command(as_sql: bool, since: str | None) -> None:
+    """Make or upgrade the tables, functions and grants in OUTBOX_DATABASE_URL.
+
+    One transaction, everything or nothing; safe to start on many machines at once, and to run again. Workers may go on:
+    those of the last release work on the new schema. Needs CREATE on the database, no superuser.
+
+    \b
+      outbox migrate
+      outbox migrate --sql > outbox.sql && psql -v ON_ERROR_STOP=1 -f outbox.sql
+      psql -Atc 'SELECT version_num FROM outbox.alembic_version'    what to give to --from
+
+    \b
+    Exit: 0 done, 1 failed and nothing changed, 2 wrong usage
+    """
+    if as_sql:
+        click.echo(migrate_sql(since), nl=False)
+        return
+    if since is not None:
+        raise UsageError("--from is for --sql: a migration reads where the database is", "Leave --from out")
+    with database_url(load_settings(), "migrate") as url:
+        migrate(url, echo=lambda notice: click.echo(f"outbox: {notice}", err=True))
+    click.echo(f"schema outbox is at {head_revision()}, and its functions are this version's")

@@ -1,0 +1,48 @@
+"""outbox up"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import click
+
+from outbox.database.connect import database_url
+from outbox.database.migrate import migrate
+from outbox.deliver.worker import Worker
+from outbox.observe.logs import EventLog, set_up_logs
+from outbox.operate.up import keep_house, run, work_and_keep_house
+from outbox.settings import load_settings, read_tokens
+
+
+@click.command("up")
+@click.option("--verbose", is_flag=True, help="Log each message sent.")
+def command(verbose: bool) -> None:
+    """Migrate, deliver and keep house in one process: the way most people run it.
+
+    \b
+    Without OUTBOX_DATABASE_URL it uses an embedded PostgreSQL and says where. Without a bot
+    token it migrates and keeps house; messages wait until a token is set.
+
+    \b
+      OUTBOX_TOKEN=123:ABC OUTBOX_DATABASE_URL=postgresql://app@db/app outbox up
+
+    \b
+    Exit: 0 stopped by a signal, 1 failed, 2 wrong usage
+    """
+    settings = load_settings()
+    tokens = read_tokens(os.environ, settings.tokens_file)
+    set_up_logs(settings.log, verbose=verbose)
+    name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def say(text: str) -> None:
+        click.echo(f"outbox: {text}", err=True)
+
+    with database_url(settings, "up", echo=say) as url:
+        migrate(url, echo=say)
+        if not tokens:
+            say("no bot token is set, so messages wait. Set OUTBOX_TOKEN, or OUTBOX_TOKEN_<NAME> for the bot <name>.")
+            run(keep_house(url, name))
+            return
+        worker = Worker(url, tokens, settings.api_url, name=name, emit=EventLog(name))
+        run(work_and_keep_house(url, worker, name))

@@ -1,0 +1,67 @@
+"""outbox worker"""
+
+import os
+import socket
+
+import click
+
+from outbox.database.connect import database_url
+from outbox.deliver.worker import CONCURRENCY, GRACE_S, Worker
+from outbox.observe.logs import EventLog, set_up_logs
+from outbox.operate.up import run, work_and_keep_house
+from outbox.settings import UsageError, load_settings, read_tokens
+
+
+@click.command("worker")
+@click.option("--bots", metavar="NAME,…", help="Serve only these of the bots that have a token.")
+@click.option("--name", help="Name in outbox.worker and in log lines (default: host:pid).")
+@click.option(
+    "--grace-s",
+    type=click.FloatRange(min=0),
+    default=GRACE_S,
+    show_default=True,
+    help="Seconds that requests in flight get when the worker is told to stop.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=CONCURRENCY,
+    show_default=True,
+    help="Most messages in flight; a bot needs its rate x 8 s, the longest that Telegram holds a call.",
+)
+@click.option("--verbose", is_flag=True, help="Log each message sent.")
+def command(bots: str | None, name: str | None, grace_s: float, concurrency: int, verbose: bool) -> None:
+    """Deliver the messages of OUTBOX_DATABASE_URL for the bots of OUTBOX_TOKEN and OUTBOX_TOKEN_<NAME>.
+
+    \b
+    Run as many as you like: they share the limits. SIGTERM or ^C: stop claiming, finish
+    what is in flight, give the rest back. A second one ends at once.
+
+    \b
+      OUTBOX_TOKEN=123:ABC OUTBOX_DATABASE_URL=postgresql://app@db/app outbox worker
+
+    \b
+    Exit: 0 stopped by a signal, 1 failed, 2 wrong usage
+    """
+    settings = load_settings()
+    tokens = read_tokens(os.environ, settings.tokens_file)
+    wanted = [bot.strip().lower() for bot in bots.split(",") if bot.strip()] if bots is not None else None
+    if not tokens:
+        raise UsageError("no bot token is set", "Set OUTBOX_TOKEN, or OUTBOX_TOKEN_<NAME> for the bot of that name")
+    for bot in wanted or ():
+        if bot not in tokens:
+            raise UsageError(f"no token for bot {bot!r}", f"Set OUTBOX_TOKEN_{bot.upper()} or leave it out of --bots")
+    set_up_logs(settings.log, verbose=verbose)
+    name = name or f"{socket.gethostname()}:{os.getpid()}"
+    with database_url(settings, "worker") as url:
+        worker = Worker(
+            url,
+            tokens,
+            settings.api_url,
+            name=name,
+            bots=wanted,
+            emit=EventLog(name),
+            grace_s=grace_s,
+            concurrency=concurrency,
+        )
+        run(work_and_keep_house(url, worker, name))

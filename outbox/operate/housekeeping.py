@@ -1,0 +1,125 @@
+"""Housekeeping: what must happen now and then, whoever does it; APScheduler says when, a lease row says who.
+
+The lease lives in outbox.housekeeping and not in a session: a frozen holder loses it after 15 s, and a transaction
+pooler cannot hand it to two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from outbox.database.connect import worker_conninfo
+from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwayError, describe
+
+RENEW_S: Final = 5.0
+LEASE_S: Final = 15.0  # as in sql/8_operate/keep_house.sql
+HOLD_S: Final = LEASE_S - RENEW_S  # a duty starts only while the lease has this much left to run
+PARTITIONS_S: Final = 3600.0
+RETENTION_S: Final = 60.0  # a day that was in use is dropped a minute later
+REPAIR_S: Final = 300.0
+REPAIR_TIMEOUT_S: Final = 300
+
+_FAILURES: Final = (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError)
+
+
+class Housekeeper:
+    """Takes part in housekeeping from start() to stop(); runs duties only while it holds the lease."""
+
+    def __init__(
+        self,
+        database_url: str,
+        connections: Connections,
+        holder: str,
+        *,
+        repair_every_s: float = REPAIR_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`holder` names this process in outbox.housekeeping; `connections` must be open while it runs."""
+        self._database_url = database_url
+        self._connections = connections
+        self._holder = holder
+        self._repair_every_s = repair_every_s
+        self._now = monotonic
+        self._held_until_s = float("-inf")
+        self._log = structlog.stdlib.get_logger("outbox").bind(housekeeper=holder)
+        self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
+
+    @property
+    def holds(self) -> bool:
+        """Whether a duty may start now."""
+        return self._now() < self._held_until_s
+
+    def start(self) -> None:
+        """Begin; needs a running event loop."""
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        self._scheduler.add_job(self._renew, "interval", seconds=RENEW_S, next_run_time=soon)
+        for duty, every_s in (
+            (self._make_partitions, PARTITIONS_S),
+            (self._drop_history, RETENTION_S),
+            (self._repair, self._repair_every_s),
+        ):
+            self._scheduler.add_job(duty, "interval", seconds=every_s, jitter=int(every_s / 10))
+        self._scheduler.start()
+
+    async def stop(self) -> None:
+        """End, and let the next holder begin at once."""
+        self._scheduler.shutdown(wait=False)
+        if self.holds:
+            self._held_until_s = float("-inf")
+            await self._try("leave_house", self._connections.call, "SELECT outbox.leave_house(%s)", [self._holder])
+
+    async def _renew(self) -> None:
+        asked_s = self._now()
+        held = self.holds
+        answer = await self._try("keep_house", self._connections.call, "SELECT outbox.keep_house(%s)", [self._holder])
+        if answer is None:
+            return
+        # Reckoned from before the question: the database's lease never ends before ours.
+        self._held_until_s = asked_s + HOLD_S if answer[0][0] else float("-inf")
+        if self.holds and not held:
+            self._log.info("keeps house")
+            await self._make_partitions()
+            await self._repair()
+
+    async def _make_partitions(self) -> None:
+        await self._duty("make_partitions", self._call_and_note, "SELECT outbox.make_partitions()")
+
+    async def _drop_history(self) -> None:
+        await self._duty("drop_history", self._call_and_note, "SELECT outbox.drop_history()")
+
+    async def _repair(self) -> None:
+        repaired = await self._duty("repair", self._call_alone, "SELECT outbox.repair()")
+        if repaired:
+            self._log.error("wakeups were missing and have been filed: this means a bug", wakeups_repaired=repaired)
+
+    async def _duty(self, name: str, call: Callable[[str, str], Awaitable[Any]], query: str) -> Any:
+        return await self._try(name, call, name, query) if self.holds else None
+
+    async def _call_and_note(self, duty: str, query: str) -> Any:
+        rows = await self._connections.call(query)
+        await self._connections.call("SELECT outbox.note_duty(%s, NULL)", [duty])
+        return rows[0][0]
+
+    async def _call_alone(self, duty: str, query: str) -> Any:
+        # On a connection of its own: with a large backlog it reads for longer than a worker's calls may take.
+        async with await psycopg.AsyncConnection.connect(
+            worker_conninfo(self._database_url), prepare_threshold=None, application_name="outbox housekeeping"
+        ) as connection:
+            await connection.execute("SELECT set_config('statement_timeout', %s, true)", [str(REPAIR_TIMEOUT_S * 1000)])
+            row = await (await connection.execute(query)).fetchone()
+            await connection.execute("SELECT outbox.note_duty(%s, NULL)", [duty])
+        return row[0] if row else None
+
+    async def _try(self, name: str, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        try:
+            return await call(*arguments)
+        except _FAILURES as error:
+            self._log.warning("housekeeping failed, and is tried again", duty=name, error=describe(error))
+            return None

@@ -35,10 +35,13 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @contextlib.contextmanager
-def ephemeral_server(settings: Mapping[str, str] | None = None, *, durable: bool = False) -> Iterator[str]:
+def ephemeral_server(
+    settings: Mapping[str, str] | None = None, *, durable: bool = False, programs: Path | None = None
+) -> Iterator[str]:
     """Yield the superuser's URL of a new, empty server (database `postgres`); everything is gone after the block.
 
-    `settings` are postgresql.conf settings. `durable` keeps fsync on, for benches. Anybody on this machine may connect
+    `settings` are postgresql.conf settings. `durable` keeps fsync on, for benches. `programs`
+    is the bin folder of another PostgreSQL than the extra's. Anybody on this machine may connect
     without a password. Call it from the main thread: on Linux the server ends with the thread that started it.
     Raises UsageError (extra not installed) or ServerError (PostgreSQL said no).
     """
@@ -49,7 +52,7 @@ def ephemeral_server(settings: Mapping[str, str] | None = None, *, durable: bool
     home.chmod(0o711)
     lock = _lock(home)
     try:
-        programs = runnable_programs(home, account)
+        programs = programs or runnable_programs(home, account)
         data = home / "data"
         data.mkdir(mode=0o700)
         give_to(account, data)
@@ -90,10 +93,16 @@ def _sweep() -> None:
 
 
 def _initdb(programs: Path, data: Path, account: Account | None) -> None:
-    command = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync", *CLUSTER_LOCALE]
+    command = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync", *_locale(programs)]
     done = run(command, account)
     if done.returncode != 0:
         raise ServerError(f"initdb failed: {done.stderr.strip()}")
+
+
+def _locale(programs: Path) -> tuple[str, ...]:
+    version = subprocess.check_output([str(programs / "postgres"), "--version"], text=True)  # noqa: S603 - a path of ours
+    major = int(version.split()[2].partition(".")[0])
+    return CLUSTER_LOCALE if major >= 17 else ("-E", "UTF8", "--locale=C")  # the builtin provider came with 17
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Who delivers, and who keeps house."""
+"""Who delivers, who keeps house, and what it last counted."""
 
 from alembic import op
 
@@ -37,5 +37,17 @@ def upgrade() -> None:
             runs             bigint NOT NULL DEFAULT 0,
             wakeups_repaired bigint NOT NULL DEFAULT 0
         ) WITH (fillfactor = 50);
+
+        CREATE TABLE outbox.depth (
+            bot          text NOT NULL,
+            priority     smallint NOT NULL,
+            depth        bigint NOT NULL,
+            due          bigint NOT NULL,
+            scheduled    bigint NOT NULL,
+            retrying     bigint NOT NULL,
+            oldest_age_s float8 NOT NULL,
+            measured_at  timestamptz NOT NULL,
+            PRIMARY KEY (bot, priority)
+        );
         """
     )

@@ -25,6 +25,7 @@ PARTITIONS_S: Final = 3600.0
 RETENTION_S: Final = 60.0  # a day that was in use is dropped a minute later
 REPAIR_S: Final = 300.0
 REPAIR_TIMEOUT_S: Final = 300
+MEASURE_S: Final = 15.0  # a count of what waits reads every row of it
 
 _FAILURES: Final = (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError)
 
@@ -63,6 +64,7 @@ class Housekeeper:
         for duty, every_s in (
             (self._make_partitions, PARTITIONS_S),
             (self._drop_history, RETENTION_S),
+            (self._measure_queue, MEASURE_S),
             (self._repair, self._repair_every_s),
         ):
             self._scheduler.add_job(duty, "interval", seconds=every_s, jitter=int(every_s / 10))
@@ -93,6 +95,9 @@ class Housekeeper:
 
     async def _drop_history(self) -> None:
         await self._duty("drop_history", self._call_and_note, "SELECT outbox.drop_history()")
+
+    async def _measure_queue(self) -> None:
+        await self._duty("measure_queue", self._call_and_note, "SELECT outbox.measure_queue()")
 
     async def _repair(self) -> None:
         repaired = await self._duty("repair", self._call_alone, "SELECT outbox.repair()")

@@ -42,6 +42,9 @@ COMMENT ON FUNCTION outbox.reap IS 'Ends workers whose lease ran out and frees t
 CREATE OR REPLACE FUNCTION outbox.leave(p_worker bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
+    -- Stronger than the update's own lock: a claim of this worker that runs just now is waited for, or its lanes would
+    -- be in flight for nobody.
+    PERFORM FROM outbox.worker w WHERE w.id = p_worker FOR UPDATE;
     UPDATE outbox.worker w SET ended_at = outbox.clock(), idle = false WHERE w.id = p_worker AND w.ended_at IS NULL;
     IF FOUND THEN
         PERFORM outbox.release_worker(p_worker, 'the worker stopped before the answer came');

@@ -1,6 +1,8 @@
--- Promise: every message whose time has come has a wakeup (I1): files what is missing, counts it in housekeeping and
--- returns the count. Above 0 means a bug, or a wakeup deleted by hand.
--- Locks: its own row of housekeeping; wakeups are only appended.  Cost: reads what is due and every wakeup, once.
+-- Promise: every message whose time has come has a wakeup, or its lane is in flight for a living worker (I1): files what
+-- is missing, frees lanes of ended workers, counts both in housekeeping and returns the count. Above 0 means a bug, or
+-- rows changed by hand.
+-- Locks: its own row of housekeeping, lanes of ended workers; wakeups are only appended.
+-- Cost: reads what is due, every wakeup and every chat, once.
 -- One snapshot is exact: claim takes a wakeup and puts the lane in flight in one transaction, complete ends the flight and
 -- files the follow-up in one.
 CREATE OR REPLACE FUNCTION outbox.repair() RETURNS bigint
@@ -10,6 +12,13 @@ DECLARE
     v_repaired bigint := 0;
     r record;
 BEGIN
+    FOR r IN
+        SELECT DISTINCT c.worker FROM outbox.chat c
+         WHERE c.in_flight IS NOT NULL
+           AND NOT EXISTS (SELECT FROM outbox.worker w WHERE w.id = c.worker AND w.ended_at IS NULL)
+    LOOP
+        v_repaired := v_repaired + outbox.release_worker(r.worker, 'the worker had ended');
+    END LOOP;
     FOR r IN
         SELECT x.bot, array_agg(x.chat_id) AS chat_ids, array_agg(x.priority) AS priorities, count(*) AS missing
           FROM (SELECT DISTINCT m.bot, m.chat_id, m.priority
@@ -32,4 +41,4 @@ BEGIN
     END IF;
     RETURN v_repaired;
 END $$;
-COMMENT ON FUNCTION outbox.repair IS 'Files wakeups that are missing and returns how many; above 0 means a bug.';
+COMMENT ON FUNCTION outbox.repair IS 'Files missing wakeups, frees lanes of ended workers, returns how many; above 0 means a bug.';

@@ -157,3 +157,12 @@ def test_old_dead_letters_become_history_as_discarded(db, clock):
     clock.advance(91 * 86400)
     db.execute("SELECT outbox.drop_history()")
     assert db.execute("SELECT status, error_class FROM outbox.history") == [("discarded", "retention")]
+
+
+def test_the_measured_depth_follows_the_queue_and_forgets_what_is_empty(db):
+    db.execute("INSERT INTO outbox.message (chat_id, payload, priority) VALUES (1, '{}', 0), (2, '{}', 3), (3, '{}', 3)")
+    db.execute("SELECT outbox.measure_queue()")
+    assert db.execute("SELECT priority, depth FROM outbox.depth ORDER BY 1") == [(0, 1), (3, 2)]
+    db.execute("DELETE FROM outbox.message WHERE priority = 3")
+    db.execute("SELECT outbox.measure_queue()")
+    assert db.execute("SELECT priority, depth FROM outbox.depth") == [(0, 1)]

@@ -85,7 +85,8 @@ BEGIN
 
     clock_at := outbox.clock();
     -- Reckoned from the end of this call: what came due meanwhile is due now.
-    ask_again_s := greatest(v_ask_s - extract(epoch FROM clock_at - v_now), 0);
+    v_ask_s := v_ask_s - extract(epoch FROM clock_at - v_now);
+    ask_again_s := CASE WHEN v_ask_s < 0 THEN 0 ELSE v_ask_s END;
     settled := v_settled;
     RETURN NEXT;
 END $$;

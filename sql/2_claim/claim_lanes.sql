@@ -79,6 +79,11 @@ BEGIN
         PERFORM outbox.take_slots(b, o.rate, o.rate_window_s, slot_at, v_token);
     END IF;
 
+    IF o.rate IS NULL THEN
+        slot_at := array_fill(NULL::timestamptz, ARRAY[cardinality(slot)]);
+        slot := array_fill(NULL::bigint, ARRAY[cardinality(slot)]);
+    END IF;
+
     -- When to ask again: at once while there is more to take; when half the horizon is free while slots are the bound;
     -- else when the next wakeup comes due.
     IF b.stopped OR b.unauthorised OR p_n = 0 THEN
@@ -90,7 +95,8 @@ BEGIN
           FROM generate_series(0, 3) p (priority)
          CROSS JOIN LATERAL (SELECT w.due_at FROM outbox.wakeup w
                               WHERE w.bot = p_bot AND w.priority = p.priority::smallint ORDER BY w.due_at LIMIT 1) w;
-        ask_again_s := greatest(ask_again_s, 0.001);
+        -- greatest() would turn NULL, nothing known to wait for, into a call at once.
+        ask_again_s := CASE WHEN ask_again_s < 0.001 THEN 0.001 ELSE ask_again_s END;
     ELSIF v_most = p_n THEN
         ask_again_s := 0;
     ELSE

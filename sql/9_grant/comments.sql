@@ -69,4 +69,5 @@ COMMENT ON TABLE outbox.stop IS 'Tags whose messages must not be sent any furthe
 COMMENT ON TABLE outbox.idempotency IS 'Idempotency keys in use, and the message each stands for.';
 COMMENT ON TABLE outbox.worker IS 'Worker processes: one row per incarnation. A lease that ran out frees what the worker had in flight.';
 COMMENT ON TABLE outbox.housekeeping IS 'Duties of housekeeping, who holds the lease (duty lease), and how each last ran.';
+COMMENT ON TABLE outbox.depth IS 'What outbox.queue showed at measured_at: one count for all gauges. Written by housekeeping.';
 COMMENT ON TABLE outbox.audit IS 'What operators did: who, what, to which messages, how many.';

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-BOT_TOKEN = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{16,100}")  # Telegram's are 8-10 digits and 35 characters today
+BOT_TOKEN = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,100}")  # Telegram's are 8-10 digits and 35 characters today
 BOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 CHAT_ID = re.compile(r"-?[0-9]{1,20}|@[a-z0-9_]{1,64}")
 # OUTBOX_TOKENS_FILE begins like a token variable; a bot of that name can only come from the file itself.

@@ -11,9 +11,9 @@ from outbox.simulator.server import serve
 
 _EPILOG = """
 example:
-  Set OUTBOX_API_URL to the URL it prints, and OUTBOX_TOKEN to 1:anything-of-16-or-more.
+  Set OUTBOX_API_URL to the URL it prints, and OUTBOX_TOKEN to 1:anything.
     %(prog)s --port 8081 --jitter-ms 0-30
-    curl -d chat_id=42 -d text=hi http://127.0.0.1:8081/bot1:anything-of-16-or-more/sendMessage
+    curl -d chat_id=42 -d text=hi http://127.0.0.1:8081/bot1:anything/sendMessage
     curl http://127.0.0.1:8081/_sim/stats
 
 Exit: 0 stopped by a signal, 1 failed (the port is taken), 2 wrong usage

@@ -93,7 +93,17 @@ def _sweep() -> None:
 
 
 def _initdb(programs: Path, data: Path, account: Account | None) -> None:
-    command = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync", *_locale(programs)]
+    command = [
+        str(programs / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "--no-sync",
+        *_locale(programs),
+    ]
     done = run(command, account)
     if done.returncode != 0:
         raise ServerError(f"initdb failed: {done.stderr.strip()}")

@@ -72,6 +72,7 @@ bucket = Table(
     Column("round_trip_since", TIME),
     _needed("round_trip_s", ARRAY(DOUBLE_PRECISION), "'{NULL,NULL}'::float8[]"),
     _needed("round_trip_answers", ARRAY(Integer), "'{0,0}'::int[]"),
+    _needed("newest_worker", BigInteger, "0"),
     Column("lowered_at", TIME),
     Column("raised_at", TIME),
     _needed("breaker", Text, "'closed'"),

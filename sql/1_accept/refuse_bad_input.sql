@@ -12,6 +12,10 @@ BEGIN
         RAISE EXCEPTION 'bot is missing' USING
             ERRCODE = 'not_null_violation', HINT = 'Leave the column out for the bot ''default'', or name one of outbox.bot.';
     END IF;
+    IF length(NEW.bot) > 63 THEN
+        RAISE EXCEPTION 'bot "%…" does not exist', left(NEW.bot, 63) USING
+            ERRCODE = 'foreign_key_violation', HINT = 'Use the name of a row in outbox.bot.';
+    END IF;
     IF NEW.chat_id IS NULL THEN
         RAISE EXCEPTION 'chat_id is missing' USING
             ERRCODE = 'not_null_violation', HINT = 'Give the chat''s number, such as 42 or -1001234567890, or its @name.';
@@ -29,8 +33,8 @@ BEGIN
             ERRCODE = 'check_violation',
             HINT = 'Give the method''s parameters without chat_id, such as {"text": "hi"}.';
     END IF;
-    IF pg_column_size(NEW.payload) > 262144 THEN
-        RAISE EXCEPTION 'payload has % bytes, more than 262144', pg_column_size(NEW.payload) USING
+    IF octet_length(NEW.payload::text) > 262144 THEN
+        RAISE EXCEPTION 'payload has % bytes, more than 262144', octet_length(NEW.payload::text) USING
             ERRCODE = 'check_violation',
             HINT = 'Send a file by its file_id or URL instead of its content; a text holds at most 4096 characters.';
     END IF;
@@ -77,12 +81,13 @@ BEGIN
                AND NEW.chat_id ~ '^(-?[1-9][0-9]{0,18}|@[a-z][a-z0-9_]{2,63})$'
                AND NEW.method ~ '^[A-Za-z]{2,64}$'
                AND jsonb_typeof(NEW.payload) = 'object'
-               AND pg_column_size(NEW.payload) <= 262144
+               -- As text, as it will be sent: what is stored may be compressed, and 1e100000 is short in storage.
+               AND octet_length(NEW.payload::text) <= 262144
                AND isfinite(NEW.next_attempt_at)
                AND coalesce(isfinite(NEW.expires_at), true)
                AND coalesce(NEW.max_attempts >= 1, true)
                AND NEW.on_uncertain IN ('retry', 'hold')
-               AND NEW.bot = lower(NEW.bot)
+               AND NEW.bot = lower(NEW.bot) AND length(NEW.bot) <= 63
                AND length(NEW.correlation_id) <= 200
                AND coalesce(length(NEW.tag) <= 200, true)
                AND coalesce(length(NEW.collapse_key) <= 200, true)

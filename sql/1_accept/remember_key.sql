@@ -4,6 +4,12 @@
 CREATE OR REPLACE FUNCTION outbox.remember_key() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- Look first: ON CONFLICT DO UPDATE would lock the key's row although its WHERE is false, and two transactions that
+    -- only repeat an old key would wait for each other.
+    IF EXISTS (SELECT FROM outbox.idempotency i
+                WHERE i.key = NEW.idempotency_key AND i.bot = NEW.bot AND i.expires_at > outbox.clock()) THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO outbox.idempotency AS i (key, bot, message_id, expires_at)
     SELECT NEW.idempotency_key, b.bot, NEW.id, outbox.clock() + make_interval(secs => b.idempotency_s)
       FROM outbox.bot b WHERE b.bot = NEW.bot

@@ -2,9 +2,10 @@
 -- divisible by ten goes first to priority 1 + (number / 10) mod 3, the reserve against starvation, then in strict order.
 -- Locks: nothing.  Cost: one pass over the lanes.
 -- p_lanes: ordered by priority. given: for each slot taken, in order, the position of its lane; given_slot: that of the
--- slot in p_slot_at; left_over: positions of lanes that got none. p_most_bytes: of payload, for all lanes together.
+-- slot in p_slot_at; left_over: positions of lanes that got none. p_most_bytes: of payload, for all
+-- lanes together. p_is_first: the call has given nothing yet.
 CREATE OR REPLACE FUNCTION outbox.assign_slots(
-    p_last_slot bigint, p_slot_at timestamptz[], p_lanes outbox.lane[], p_most_bytes int,
+    p_last_slot bigint, p_slot_at timestamptz[], p_lanes outbox.lane[], p_most_bytes int, p_is_first boolean,
     OUT given int[], OUT given_slot int[], OUT left_over int[])
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -42,7 +43,8 @@ BEGIN
             left_over := left_over || v_lane;
         END LOOP;
         v_sum := v_sum + v_bytes[v_lane];
-        EXIT WHEN v_sum > p_most_bytes;
+        -- The first of the whole call always goes: nothing may block its bot by its size alone.
+        EXIT WHEN v_sum > p_most_bytes AND (cardinality(given) > 0 OR NOT p_is_first);
         v_next[v_place] := v_lane + 1;
         given := given || v_lane;
         given_slot := given_slot || j;

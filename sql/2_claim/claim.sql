@@ -67,7 +67,7 @@ BEGIN
         END IF;
 
         v_claim := outbox.claim_lanes(p_worker, v_bot.bot, CASE WHEN v_bot.due THEN v_left ELSE 0 END,
-                                      v_bot.settlements, v_now, v_may_end, v_most_bytes);
+                                      v_bot.settlements, v_now, v_may_end, v_most_bytes, v_left = p_n);
         v_left := v_left - cardinality(v_claim.slot);
         v_may_end := v_may_end - v_claim.ended;
         v_most_bytes := v_most_bytes - (SELECT coalesce(sum(l.bytes), 0) FROM unnest(v_claim.lanes) l);

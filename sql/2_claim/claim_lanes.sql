@@ -3,15 +3,18 @@
 -- settled: the settlements were applied. slot_at NULL: no limit, send at once. ask_again_s: see claim.
 CREATE OR REPLACE FUNCTION outbox.claim_lanes(
     p_worker bigint, p_bot text, p_n int, p_settlements jsonb, p_now timestamptz, p_may_end int, p_most_bytes int,
+    p_is_first boolean,
     OUT lanes outbox.lane[], OUT slot bigint[], OUT slot_at timestamptz[], OUT ended int, OUT settled boolean,
     OUT ask_again_s float8)
 LANGUAGE plpgsql AS $$
 DECLARE
     o outbox.bot;
     b outbox.bucket;
+    v_as_found outbox.bucket;
     v_offer record;
     v_match record;
     v_taken record;
+    v_cleared text[] := '{}';
     v_until timestamptz;
     v_most int;
     v_most_here int;
@@ -29,6 +32,12 @@ BEGIN
     IF b.bot IS NULL THEN
         ask_again_s := 0.002 + 0.006 * random();
         RETURN;
+    END IF;
+    v_as_found := b;
+    b := outbox.follow_clock_back(b, o.rate_window_s, p_now);
+    IF p_worker > b.newest_worker THEN
+        b := outbox.forget_round_trip(b);
+        b.newest_worker := p_worker;
     END IF;
     b := outbox.settle(b, o.rate_window_s, p_settlements);
     settled := true;
@@ -48,8 +57,9 @@ BEGIN
         CONTINUE WHEN v_most_here <= 0;
         v_taken := outbox.take_wakeups(
             p_bot, (CASE WHEN v_turn <= 3 THEN v_turn ELSE v_turn - 4 END)::smallint, v_most_here, p_now, v_until,
-            ARRAY(SELECT l.chat_id FROM unnest(lanes) l), p_may_end - ended);
+            ARRAY(SELECT l.chat_id FROM unnest(lanes) l), v_cleared, p_may_end - ended);
         lanes := lanes || v_taken.lanes;
+        v_cleared := v_cleared || v_taken.cleared;
         ended := ended + v_taken.ended;
     END LOOP;
 
@@ -58,10 +68,13 @@ BEGIN
                          FROM unnest(lanes) WITH ORDINALITY
                               l (chat_id, message_id, priority, attempt, bytes, may_go_at, place)
                         ORDER BY l.priority, l.place);
-        v_match := outbox.assign_slots(b.last_slot, v_offer.slot_at, lanes, p_most_bytes);
-        PERFORM outbox.file_wakeups(p_bot, array_agg(lanes[i].chat_id), array_agg(lanes[i].priority),
-                                    array_agg(greatest(lanes[i].may_go_at, p_now)))
-           FROM unnest(v_match.left_over) i HAVING count(*) > 0;
+        v_match := outbox.assign_slots(b.last_slot, v_offer.slot_at, lanes, p_most_bytes, p_is_first);
+        -- Looked at again: a better message may have come, and its wakeup was dropped because the lane was taken.
+        PERFORM outbox.file_wakeups(p_bot, array_agg(lanes[i].chat_id), array_agg(least(h.priority, lanes[i].priority)),
+                                    array_agg(CASE WHEN h.priority < lanes[i].priority THEN p_now
+                                                   ELSE greatest(lanes[i].may_go_at, p_now) END))
+           FROM unnest(v_match.left_over) i
+           LEFT JOIN LATERAL outbox.head_of_lane(lanes[i].chat_id, p_bot, p_now) h ON true HAVING count(*) > 0;
         SELECT coalesce(array_agg(lanes[g.lane] ORDER BY g.place), '{}'), coalesce(array_agg(v_offer.slot_at[g.slot] ORDER BY g.place), '{}'),
                coalesce(array_agg(v_offer.token[g.slot] ORDER BY g.place), '{}'),
                coalesce(array_agg(b.last_slot + g.place ORDER BY g.place), '{}')
@@ -75,7 +88,7 @@ BEGIN
          WHERE c.ctid = k.ctid;
     END IF;
 
-    IF slot <> '{}' OR p_settlements <> '[]' THEN
+    IF slot <> '{}' OR b IS DISTINCT FROM v_as_found THEN
         PERFORM outbox.take_slots(b, o.rate, o.rate_window_s, slot_at, v_token);
     END IF;
 

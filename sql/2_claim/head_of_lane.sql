@@ -6,9 +6,7 @@ CREATE OR REPLACE FUNCTION outbox.head_of_lane(
     OUT attempt int, OUT bytes int) RETURNS SETOF record
 LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT h.id, h.priority, h.next_attempt_at, h.expires_at, h.calls + 1,
-           -- What is compressed on disk comes out larger.
-           CASE WHEN pg_column_compression(h.payload) IS NULL THEN pg_column_size(h.payload)
-                ELSE octet_length(h.payload::text) END
+           octet_length(h.payload::text)
       FROM generate_series(0, 3) p (priority)
      CROSS JOIN LATERAL (
             SELECT m.id, m.priority, m.next_attempt_at, m.expires_at, m.calls, m.payload FROM outbox.message m

@@ -3,13 +3,15 @@
 -- priority, one too many at its old time.
 -- Locks: wakeups, then chats by chat_id, all SKIP LOCKED (but for a chat row that another transaction is just creating).
 -- Cost: one delete per wakeup; redundant ones of a hot lane in doubling batches, within a budget of 2,000 per call.
--- p_taken: lanes that this claim already holds. p_may_end: how many expired messages may end here; ended: how many did.
+-- p_taken: lanes that this claim already holds. p_cleared: lanes in which this claim has ended expired messages: it ends
+-- no more there. p_may_end: how many messages may end here; ended: how many did, cleared: in which lanes.
 CREATE OR REPLACE FUNCTION outbox.take_wakeups(
-    p_bot text, p_priority smallint, p_most int, p_now timestamptz, p_until timestamptz, p_taken text[], p_may_end int,
-    OUT lanes outbox.lane[], OUT ended int)
+    p_bot text, p_priority smallint, p_most int, p_now timestamptz, p_until timestamptz, p_taken text[], p_cleared text[],
+    p_may_end int, OUT lanes outbox.lane[], OUT cleared text[], OUT ended int)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_taken text[] := p_taken;
+    v_cleared text[] := p_cleared;
     v_want int;
     v_popped int := 0;
     v_spent int := 0;
@@ -21,6 +23,7 @@ DECLARE
 BEGIN
     lanes := '{}';
     ended := 0;
+    cleared := '{}';
     LOOP
         v_want := p_most - cardinality(lanes);
         EXIT WHEN v_want <= 0 OR v_spent >= 2000;
@@ -43,7 +46,12 @@ BEGIN
         EXIT WHEN v_popped = 0;
         v_spent := v_spent + v_popped;
 
-        INSERT INTO outbox.chat (chat_id, bot) SELECT l, p_bot FROM unnest(v_lanes) l ON CONFLICT DO NOTHING;
+        -- Only what is missing: ON CONFLICT would wait for a transaction that has updated the row. And by a probe: NOT
+        -- EXISTS would be an anti-join over all chats.
+        INSERT INTO outbox.chat (chat_id, bot)
+        SELECT l, p_bot FROM unnest(v_lanes) l
+         WHERE (SELECT true FROM outbox.chat k WHERE k.chat_id = l AND k.bot = p_bot LIMIT 1) IS NULL
+        ON CONFLICT DO NOTHING;
         v_free := ARRAY(SELECT c.chat_id FROM outbox.chat c WHERE c.chat_id = ANY (v_lanes) AND c.bot = p_bot
                          ORDER BY c.chat_id FOR UPDATE SKIP LOCKED);
         IF cardinality(v_free) < cardinality(v_lanes) THEN
@@ -64,7 +72,7 @@ BEGIN
                                   WHERE c.chat_id = l AND c.bot = p_bot AND c.in_flight IS NULL LIMIT 1) c
              CROSS JOIN LATERAL outbox.head_of_lane(l, p_bot, p_now) h),
         judged AS (
-            SELECT k.*, CASE WHEN k.ends THEN 'end' WHEN k.at > p_until THEN 'wait'
+            SELECT k.*, CASE WHEN k.ends AND k.chat_id = ANY (v_cleared) THEN 'enough' WHEN k.ends THEN 'end' WHEN k.at > p_until THEN 'wait'
                              WHEN k.priority > p_priority THEN 'worse' ELSE 'go' END AS verdict
               FROM looked k)
         SELECT array_agg(ROW(j.chat_id, j.id, j.priority, j.attempt, j.bytes, j.at)::outbox.lane
@@ -72,7 +80,8 @@ BEGIN
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'go') AS taken,
                array_agg(j.chat_id) FILTER (WHERE j.verdict <> 'go') AS back,
                array_agg(j.priority) FILTER (WHERE j.verdict <> 'go') AS back_priorities,
-               array_agg(CASE j.verdict WHEN 'wait' THEN j.at ELSE p_now END) FILTER (WHERE j.verdict <> 'go') AS back_at,
+               array_agg(CASE j.verdict WHEN 'wait' THEN j.at WHEN 'enough' THEN p_now + interval '1 ms' ELSE p_now END)
+                   FILTER (WHERE j.verdict <> 'go') AS back_at,
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'end') AS ending
           INTO r FROM judged j;
         lanes := lanes || r.lanes;
@@ -83,6 +92,8 @@ BEGIN
         IF r.ending IS NOT NULL THEN
             -- The budget of endings is spent: the wakeup filed above is for the next claim.
             EXIT WHEN ended >= p_may_end;
+            v_cleared := v_cleared || r.ending;
+            cleared := cleared || r.ending;
             ended := ended + outbox.end_expired(p_bot, r.ending, p_now, p_may_end - ended);
         END IF;
     END LOOP;

@@ -19,7 +19,7 @@ DECLARE
     v_step interval;
     v_tokens int[];
     v_free timestamptz[];
-    v_last timestamptz := least(coalesce(b.last_slot_at, 'epoch'), p_now + v_horizon);  -- the clock may have stepped back
+    v_last timestamptz := coalesce(b.last_slot_at, 'epoch');
     v_slot timestamptz;
 BEGIN
     slot_at := '{}';
@@ -32,7 +32,7 @@ BEGIN
 
     IF cardinality(b.free_at) = 0 THEN
         v_step := make_interval(secs => outbox.gcra_step_s(p_rate, p_window_s));
-        v_slot := greatest(least(coalesce(b.theoretical_at, 'epoch'), p_now + v_horizon + v_step), p_now);
+        v_slot := greatest(b.theoretical_at, p_now);
         SELECT coalesce(array_agg(v_slot + v_step * i ORDER BY i), '{}'), coalesce(array_agg(0), '{}')
           INTO slot_at, token
           FROM generate_series(0, least(p_most - 1,
@@ -42,10 +42,7 @@ BEGIN
     END IF;
 
     v_step := make_interval(secs => 0.85 * p_window_s / b.active_tokens);
-    -- least(): a clock that stepped back must not silence the bot.
-    SELECT array_agg(t.i ORDER BY t.at, t.i),
-           array_agg(least(t.at, p_now + make_interval(secs => p_window_s + 1) + v_horizon) ORDER BY t.at, t.i)
-      INTO v_tokens, v_free
+    SELECT array_agg(t.i ORDER BY t.at, t.i), array_agg(t.at ORDER BY t.at, t.i) INTO v_tokens, v_free
       FROM unnest(b.free_at) WITH ORDINALITY t (at, i);
     -- Lowered by AIMD: the tokens that are free first rest, so that no more than active_tokens are in use.
     FOR i IN cardinality(v_free) - b.active_tokens + 1 .. cardinality(v_free) LOOP

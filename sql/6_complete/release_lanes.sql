@@ -3,37 +3,50 @@
 -- pass it, I2). Every deadline only moves later (I9). A late "sent" moves them too: it counted at Telegram.
 -- Locks: nothing, the caller holds the chats.  Cost: one HOT update each.  Returns how many lanes their owners released.
 CREATE OR REPLACE FUNCTION outbox.release_lanes(p_results outbox.result[], p_now timestamptz) RETURNS int
-LANGUAGE sql VOLATILE AS $$
-    WITH released AS (
-        UPDATE outbox.chat c
-           SET in_flight = CASE WHEN NOT r.owned THEN c.in_flight END,
-               worker = CASE WHEN NOT r.owned THEN c.worker END,
-               attempt = CASE WHEN NOT r.owned THEN c.attempt END,
-               claimed_at = CASE WHEN NOT r.owned THEN c.claimed_at END,
-               last_sent_at = CASE WHEN r.outcome = 'sent' THEN greatest(c.last_sent_at, r.answered_at) ELSE c.last_sent_at END,
-               next_send_at = greatest(
-                   c.next_send_at,
-                   CASE WHEN r.outcome <> 'unsent' THEN r.answered_at + make_interval(secs => o.chat_interval_s) END,
-                   CASE WHEN r.outcome = 'wait' THEN r.answered_at + make_interval(secs => r.retry_after_s) END,
-                   CASE WHEN cardinality(g.sent_at) >= o.group_limit
-                        THEN g.sent_at[cardinality(g.sent_at) - o.group_limit + 1] + make_interval(secs => o.group_window_s) END),
-               group_sent_at = g.sent_at,
-               backoff_until[coalesce(r.priority, 0) + 1] = CASE
-                   WHEN r.fate = 'wait' AND (r.outcome <> 'wait' OR r.retry_after_s IS NULL)
-                   THEN greatest(c.backoff_until[coalesce(r.priority, 0) + 1], p_now + outbox.backoff(r.bot, greatest(r.spent, 1)))
-                   ELSE c.backoff_until[coalesce(r.priority, 0) + 1] END
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_released int;
+BEGIN
+    WITH lane AS (
+        -- One row per chat: an UPDATE applies only one of two that match.
+        SELECT r.bot, r.chat_id, bool_or(r.owned) AS owned,
+               max(r.answered_at) FILTER (WHERE r.outcome <> 'unsent') AS answered_at,
+               max(r.answered_at) FILTER (WHERE r.outcome = 'sent') AS sent_at,
+               max(r.answered_at + make_interval(secs => r.retry_after_s)) FILTER (WHERE r.outcome = 'wait') AS wait_until,
+               array_agg(r.answered_at ORDER BY r.answered_at) FILTER (WHERE r.outcome IN ('sent', 'uncertain')) AS arrived_at,
+               max(r.priority) FILTER (WHERE b.applies) AS backoff_of,
+               max(p_now + outbox.backoff(r.bot, greatest(r.spent, 1))) FILTER (WHERE b.applies) AS backoff_until
           FROM unnest(p_results) r
-         CROSS JOIN LATERAL (SELECT o.* FROM outbox.bot o WHERE o.bot = r.bot LIMIT 1) o
+         CROSS JOIN LATERAL (SELECT r.owned AND r.fate = 'wait' AND (r.outcome <> 'wait' OR r.retry_after_s IS NULL)
+                                 AS applies) b
+         WHERE r.owned OR r.outcome = 'sent'
+         GROUP BY r.bot, r.chat_id),
+    released AS (
+        UPDATE outbox.chat c
+           SET in_flight = CASE WHEN NOT l.owned THEN c.in_flight END,
+               worker = CASE WHEN NOT l.owned THEN c.worker END,
+               attempt = CASE WHEN NOT l.owned THEN c.attempt END,
+               claimed_at = CASE WHEN NOT l.owned THEN c.claimed_at END,
+               last_sent_at = greatest(c.last_sent_at, l.sent_at),
+               next_send_at = greatest(
+                   c.next_send_at, l.wait_until, l.answered_at + make_interval(secs => o.chat_interval_s),
+                   CASE WHEN cardinality(g.sent_at) >= o.group_limit
+                        THEN g.sent_at[cardinality(g.sent_at) - o.group_limit + 1]
+                             + make_interval(secs => o.group_window_s) END),
+               group_sent_at = g.sent_at,
+               backoff_until[coalesce(l.backoff_of, 0) + 1] =
+                   greatest(c.backoff_until[coalesce(l.backoff_of, 0) + 1], l.backoff_until)
+          FROM lane l
+         CROSS JOIN LATERAL (SELECT o.* FROM outbox.bot o WHERE o.bot = l.bot LIMIT 1) o
          CROSS JOIN LATERAL (SELECT k.ctid, k.group_sent_at FROM outbox.chat k
-                              WHERE k.chat_id = r.chat_id AND k.bot = r.bot LIMIT 1) k
+                              WHERE k.chat_id = l.chat_id AND k.bot = l.bot LIMIT 1) k
          -- Groups and channels: the last group_limit times that something may have arrived.
-         CROSS JOIN LATERAL (SELECT CASE
-                WHEN r.chat_id !~ '^[-@]' OR o.group_limit IS NULL THEN NULL
-                WHEN r.outcome NOT IN ('sent', 'uncertain') THEN k.group_sent_at
-                ELSE (k.group_sent_at || r.answered_at)[
-                    greatest(1, coalesce(cardinality(k.group_sent_at), 0) + 2 - o.group_limit):] END AS sent_at) g
-         WHERE c.ctid = k.ctid AND (r.owned OR r.outcome = 'sent')
-        RETURNING r.owned)
-    SELECT count(*) FILTER (WHERE r.owned)::int FROM released r
-$$;
+         CROSS JOIN LATERAL (SELECT CASE WHEN l.chat_id ~ '^[-@]' AND o.group_limit IS NOT NULL
+                                         THEN t.at[greatest(1, cardinality(t.at) + 1 - o.group_limit):] END AS sent_at
+                               FROM (SELECT k.group_sent_at || l.arrived_at AS at) t) g
+         WHERE c.ctid = k.ctid
+        RETURNING l.owned)
+    SELECT count(*) FILTER (WHERE r.owned) INTO v_released FROM released r;
+    RETURN v_released;
+END $$;
 COMMENT ON FUNCTION outbox.release_lanes IS 'Takes lanes out of flight and sets when they may send next. Part of complete.';

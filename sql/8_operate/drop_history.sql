@@ -35,10 +35,11 @@ BEGIN
     DELETE FROM outbox.worker w WHERE w.id IN (
         SELECT w.id FROM outbox.worker w WHERE w.ended_at < v_now - interval '7 days' LIMIT 10000);
     DELETE FROM outbox.idempotency i WHERE i.ctid = ANY (ARRAY(
-        SELECT i.ctid FROM outbox.idempotency i WHERE i.expires_at < v_now ORDER BY i.expires_at LIMIT 10000));
+        SELECT i.ctid FROM outbox.idempotency i WHERE i.expires_at < v_now ORDER BY i.expires_at LIMIT 10000
+           FOR UPDATE SKIP LOCKED));
     PERFORM outbox.discard_dead_letters(ARRAY(
         SELECT d.id FROM outbox.dead_letter d WHERE d.died_at < v_now - make_interval(days => p_dead_letter_days)
-         ORDER BY d.died_at LIMIT 10000), 'retention');
+         ORDER BY d.died_at LIMIT 10000 FOR UPDATE SKIP LOCKED), 'retention');
     RETURN v_dropped;
 END $$;
 COMMENT ON FUNCTION outbox.drop_history IS 'Drops history, dead letters and keys past their retention.';

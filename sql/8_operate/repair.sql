@@ -10,15 +10,19 @@ LANGUAGE plpgsql SET work_mem = '64MB' SET jit = off AS $$
 DECLARE
     v_now timestamptz := outbox.clock();
     v_repaired bigint := 0;
+    v_ended bigint[];
+    v_worker bigint;
     r record;
 BEGIN
-    FOR r IN
-        SELECT DISTINCT c.worker FROM outbox.chat c
-         WHERE c.in_flight IS NOT NULL
-           AND NOT EXISTS (SELECT FROM outbox.worker w WHERE w.id = c.worker AND w.ended_at IS NULL)
-    LOOP
-        v_repaired := v_repaired + outbox.release_worker(r.worker, 'the worker had ended');
-    END LOOP;
+    v_ended := ARRAY(SELECT DISTINCT c.worker FROM outbox.chat c
+                      WHERE c.in_flight IS NOT NULL
+                        AND NOT EXISTS (SELECT FROM outbox.worker w WHERE w.id = c.worker AND w.ended_at IS NULL));
+    IF v_ended <> '{}' THEN
+        PERFORM FROM outbox.chat c WHERE c.worker = ANY (v_ended) ORDER BY c.chat_id, c.bot FOR UPDATE;
+        FOREACH v_worker IN ARRAY v_ended LOOP
+            v_repaired := v_repaired + outbox.release_worker(v_worker, 'the worker had ended');
+        END LOOP;
+    END IF;
     FOR r IN
         SELECT x.bot, array_agg(x.chat_id) AS chat_ids, array_agg(x.priority) AS priorities, count(*) AS missing
           FROM (SELECT DISTINCT m.bot, m.chat_id, m.priority

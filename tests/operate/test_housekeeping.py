@@ -92,7 +92,7 @@ async def test_a_frozen_housekeeper_is_replaced_within_its_lease(db, clock):
 
 
 def test_a_wakeup_deleted_by_hand_is_filed_again_and_its_message_is_claimed(db):
-    db.execute("INSERT INTO outbox.message (chat_id, payload) VALUES (7, '{\"text\": \"hi\"}')")
+    db.execute('INSERT INTO outbox.message (chat_id, payload) VALUES (7, \'{"text": "hi"}\')')
     db.execute("DELETE FROM outbox.wakeup")
     [(worker,)] = db.execute("SELECT outbox.register_worker('w', '{default}', 'h', 1, '0')")
     claim = "SELECT chat_id FROM outbox.claim(%s, '{default}', 5, '[]') WHERE message_id IS NOT NULL"
@@ -160,7 +160,9 @@ def test_old_dead_letters_become_history_as_discarded(db, clock):
 
 
 def test_the_measured_depth_follows_the_queue_and_forgets_what_is_empty(db):
-    db.execute("INSERT INTO outbox.message (chat_id, payload, priority) VALUES (1, '{}', 0), (2, '{}', 3), (3, '{}', 3)")
+    db.execute(
+        "INSERT INTO outbox.message (chat_id, payload, priority) VALUES (1, '{}', 0), (2, '{}', 3), (3, '{}', 3)"
+    )
     db.execute("SELECT outbox.measure_queue()")
     assert db.execute("SELECT priority, depth FROM outbox.depth ORDER BY 1") == [(0, 1), (3, 2)]
     db.execute("DELETE FROM outbox.message WHERE priority = 3")

@@ -56,7 +56,7 @@ async def test_up_into_an_existing_database_migrates_and_delivers(empty_db):
         process = await start_up(OUTBOX_DATABASE_URL=empty_db.url, OUTBOX_API_URL=telegram.url, OUTBOX_TOKEN=TOKEN)
         try:
             await say_until(process, "started")
-            empty_db.execute("INSERT INTO outbox.message (chat_id, payload) VALUES (42, '{\"text\": \"hi\"}')")
+            empty_db.execute('INSERT INTO outbox.message (chat_id, payload) VALUES (42, \'{"text": "hi"}\')')
             await arrived(telegram, {"hi"})
         finally:
             assert await stop_process(process) == 0
@@ -81,7 +81,7 @@ async def test_two_ups_that_start_at_once_share_the_embedded_server(folder):
             await asyncio.gather(*(say_until(process, "started") for process in processes))
             url = await database_url_of(folder)
             with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute("INSERT INTO outbox.message (chat_id, payload) VALUES (1, '{\"text\": \"once\"}')")
+                connection.execute('INSERT INTO outbox.message (chat_id, payload) VALUES (1, \'{"text": "once"}\')')
             await arrived(telegram, {"once"})
         finally:
             assert [await stop_process(process) for process in processes] == [0, 0]

@@ -35,7 +35,7 @@ async def test_a_plain_owner_delivers_through_a_publication_for_all_tables(progr
         migrate(url, echo=said.append)
         async with simulator_process() as telegram, worker_processes(url, telegram.url):
             with psycopg.connect(url, autocommit=True) as owner:
-                owner.execute("INSERT INTO outbox.message (chat_id, payload) VALUES (42, '{\"text\": \"hi\"}')")
+                owner.execute('INSERT INTO outbox.message (chat_id, payload) VALUES (42, \'{"text": "hi"}\')')
             await arrived(telegram, {"hi"})
         with psycopg.connect(url, autocommit=True) as owner:
             assert owner.execute("SELECT status FROM outbox.history").fetchall() == [("sent",)]

@@ -1,13 +1,12 @@
--- Promise: uncertain dead letters whose late answer says "sent" become finished, instead of being sent again by a person
--- (I7); other ids are left alone. Returns how many.
+-- Promise: dead letters whose late answer says "sent" become finished, instead of being sent again by a person (I7); ids
+-- that are no dead letters are left alone. Returns how many.
 -- Locks: the dead letters; the caller holds their lanes.  Cost: one probe each.
-CREATE OR REPLACE FUNCTION outbox.resolve_uncertain(p_endings outbox.ending[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION outbox.resolve_dead_letters(p_endings outbox.ending[]) RETURNS bigint
 LANGUAGE sql VOLATILE AS $$
     WITH resolved AS (
         DELETE FROM outbox.dead_letter d
          USING unnest(p_endings) e
-         CROSS JOIN LATERAL (SELECT k.ctid FROM outbox.dead_letter k
-                              WHERE k.id = e.message_id AND k.status = 'uncertain' LIMIT 1) k
+         CROSS JOIN LATERAL (SELECT k.ctid FROM outbox.dead_letter k WHERE k.id = e.message_id LIMIT 1) k
          WHERE d.ctid = k.ctid
         RETURNING d.*, e.telegram_message_id, e.worker AS told_by),
     moved AS (
@@ -22,4 +21,4 @@ LANGUAGE sql VOLATILE AS $$
         RETURNING 1)
     SELECT count(*) FROM moved
 $$;
-COMMENT ON FUNCTION outbox.resolve_uncertain IS 'A late "sent" turns uncertain dead letters into finished messages.';
+COMMENT ON FUNCTION outbox.resolve_dead_letters IS 'A late "sent" turns dead letters into finished messages.';

@@ -1,0 +1,20 @@
+-- Promise: after the clock stepped back no deadline of the bucket lies further ahead than a slot given now could put it
+-- (I5): the bot is silent for one window and the arrival bound, not until the clock has caught up. How much time really
+-- passed nobody knows, so every such token counts as given this moment (I6).
+-- Locks: nothing, the caller holds the bucket and writes it when the result differs.  Cost: one pass over the ring.
+CREATE OR REPLACE FUNCTION outbox.follow_clock_back(b outbox.bucket, p_window_s float8, p_now timestamptz)
+RETURNS outbox.bucket
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    v_horizon CONSTANT interval := '100 ms';
+    v_latest CONSTANT timestamptz := p_now + make_interval(secs => p_window_s + 1);  -- 1 s: A, the arrival bound
+BEGIN
+    IF b.last_slot_at > p_now + v_horizon OR b.theoretical_at > v_latest + v_horizon
+       OR EXISTS (SELECT FROM unnest(b.free_at) f WHERE f > v_latest + v_horizon) THEN
+        b.last_slot_at := least(b.last_slot_at, p_now);
+        b.theoretical_at := least(b.theoretical_at, v_latest);
+        b.free_at := ARRAY(SELECT least(f.at, v_latest) FROM unnest(b.free_at) WITH ORDINALITY f (at, i) ORDER BY f.i);
+    END IF;
+    RETURN b;
+END $$;
+COMMENT ON FUNCTION outbox.follow_clock_back IS 'Pulls a bucket''s deadlines back after the clock stepped back. Part of claim.';

@@ -1,0 +1,98 @@
+"""What workers and outsiders of another version rely on. A change here breaks them: add a _v2 or a column instead."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from outbox import Message
+from outbox.accept.insert import TYPES
+from outbox.accept.message import Columns
+
+# Functions that a worker calls: result type, arguments (IN), result columns.
+CALLED_BY_WORKERS = {
+    "claim": (
+        "p_worker bigint, p_bots text[], p_n integer, p_settlements jsonb",
+        "TABLE(bot text, chat_id text, message_id bigint, attempt integer, method text, payload jsonb,"
+        " priority smallint, on_uncertain text, correlation_id text, slot bigint, slot_at timestamp with time zone,"
+        " created_at timestamp with time zone, clock_at timestamp with time zone, ask_again_s double precision,"
+        " settled text[])",
+    ),
+    "complete": ("p_worker bigint, p_results jsonb", "integer"),
+    "heartbeat": ("p_worker bigint, p_idle boolean", "boolean"),
+    "register_worker": ("p_name text, p_bots text[], p_host text, p_pid integer, p_version text", "bigint"),
+    "reap": ("", "integer"),
+    "leave": ("p_worker bigint", "void"),
+}
+
+PUBLIC_COLUMNS = {
+    "message": "id bot chat_id method payload priority next_attempt_at expires_at max_attempts correlation_id"
+    " idempotency_key collapse_key on_uncertain tag created_at attempts",
+    "bot": "bot rate rate_window_s chat_interval_s group_limit group_window_s backoff_initial_s backoff_factor"
+    " backoff_max_s max_attempts",
+    "history": "id bot chat_id method priority status tag correlation_id created_at scheduled_for next_attempt_at"
+    " finished_at attempts telegram_message_id error_class error_text",
+    "attempt": "message_id attempt bot chat_id worker started_at answered_at outcome http_status error_code error_text"
+    " retry_after_s",
+}
+
+PRODUCERS_SET = (
+    "bot chat_id method payload priority next_attempt_at expires_at max_attempts correlation_id idempotency_key"
+    " collapse_key on_uncertain tag"
+)
+
+
+@pytest.mark.parametrize("name", CALLED_BY_WORKERS)
+def test_a_function_that_workers_call_keeps_its_signature(migrated, name):
+    assert migrated.execute(
+        "SELECT pg_get_function_identity_arguments(p.oid), pg_get_function_result(p.oid) FROM pg_proc p"
+        " WHERE p.pronamespace = 'outbox'::regnamespace AND p.proname = %s",
+        [name],
+    ) == [CALLED_BY_WORKERS[name]]
+
+
+def _columns(database: Any, relation: str) -> list[str]:
+    return [
+        name
+        for (name,) in database.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+            " ORDER BY attnum",
+            [f"outbox.{relation}"],
+        )
+    ]
+
+
+@pytest.mark.parametrize("relation", PUBLIC_COLUMNS)
+def test_public_columns_keep_their_names_and_order(migrated, relation):
+    promised = PUBLIC_COLUMNS[relation].split()
+    assert _columns(migrated, relation)[: len(promised)] == promised
+
+
+def test_history_has_no_other_columns(migrated):
+    assert _columns(migrated, "history") == PUBLIC_COLUMNS["history"].split()
+
+
+def test_a_producer_may_set_exactly_the_columns_that_are_promised(migrated):
+    granted = migrated.execute(
+        "SELECT column_name FROM information_schema.column_privileges WHERE table_schema = 'outbox'"
+        "   AND table_name = 'message' AND grantee = 'outbox_producer' AND privilege_type = 'INSERT'"
+    )
+    assert sorted(name for (name,) in granted) == sorted(PRODUCERS_SET.split())
+
+
+def test_python_knows_exactly_the_columns_that_a_producer_may_set():
+    assert sorted(TYPES) == sorted(PRODUCERS_SET.split())
+    assert sorted(field.name for field in fields(Message)) == sorted(TYPES)
+    assert sorted({*Columns.__annotations__, "chat_id", "payload"}) == sorted(TYPES)
+
+
+def test_the_types_that_python_casts_to_are_those_of_the_table(migrated):
+    rows = migrated.execute(
+        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute"
+        " WHERE attrelid = 'outbox.message'::regclass AND attname = ANY (%s)",
+        [list(TYPES)],
+    )
+    spelt = {"timestamptz": "timestamp with time zone", "int": "integer"}
+    assert dict(rows) == {name: spelt.get(kind, kind) for name, kind in TYPES.items()}

@@ -1,0 +1,34 @@
+"""Every invariant after every step of random lives. OUTBOX_PROPERTY_EXAMPLES=2000 looks longer."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.conftest import Database
+from tests.invariants.machine import Machine, World
+
+EXAMPLES = int(os.environ.get("OUTBOX_PROPERTY_EXAMPLES", "0"))
+
+
+def test_no_interleaving_breaks_an_invariant(db: Database) -> None:
+    world = World(db.connect)
+    try:
+        run_state_machine_as_test(
+            lambda: Machine(world),
+            settings=settings(
+                max_examples=EXAMPLES or 220,
+                stateful_step_count=50,
+                deadline=None,
+                derandomize=not EXAMPLES,  # the short run is the same for everybody; the long one looks elsewhere
+                database=None,
+                # Shrinking takes minutes: OUTBOX_PROPERTY_SHRINK=1 when a failure is too long to read.
+                phases=[Phase.generate] + [Phase.shrink] * ("OUTBOX_PROPERTY_SHRINK" in os.environ),
+                report_multiple_bugs=False,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        world.close()

@@ -23,7 +23,8 @@ def upgrade() -> None:
             backoff_max_s         float8 NOT NULL DEFAULT 30 CHECK (backoff_max_s > 0),
             max_attempts          int NOT NULL DEFAULT 10 CHECK (max_attempts > 0),
             breaker_answers       int NOT NULL DEFAULT 20 CHECK (breaker_answers > 0),
-            breaker_failure_share float8 NOT NULL DEFAULT 0.5 CHECK (breaker_failure_share > 0 AND breaker_failure_share <= 1),
+            breaker_failure_share float8 NOT NULL DEFAULT 0.5
+                CHECK (breaker_failure_share > 0 AND breaker_failure_share <= 1),
             breaker_open_s        float8 NOT NULL DEFAULT 10 CHECK (breaker_open_s > 0),
             breaker_open_max_s    float8 NOT NULL DEFAULT 60 CHECK (breaker_open_max_s > 0),
             idempotency_s         float8 NOT NULL DEFAULT 604800 CHECK (idempotency_s > 0),

@@ -149,8 +149,8 @@ def test_old_dead_letters_become_history_as_discarded(db, clock):
         "SELECT message_id, attempt FROM outbox.claim(%s, '{default}', 5, '[]') WHERE message_id IS NOT NULL", [worker]
     )
     db.execute(
-        "SELECT outbox.complete(%s, jsonb_build_array(jsonb_build_object('bot', 'default', 'chat_id', '7', 'message_id',"
-        " %s::bigint, 'attempt', %s::int, 'outcome', 'dead', 'age_s', 0)))",
+        "SELECT outbox.complete(%s, jsonb_build_array(jsonb_build_object('bot', 'default', 'chat_id', '7',"
+        " 'message_id', %s::bigint, 'attempt', %s::int, 'outcome', 'dead', 'age_s', 0)))",
         [worker, message, attempt],
     )
     assert db.execute("SELECT status FROM outbox.history") == [("dead",)]

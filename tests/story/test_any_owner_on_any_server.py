@@ -1,4 +1,4 @@
-"""Installed by a plain owner, replicated by somebody's publication, on every PostgreSQL this machine has: one delivery."""
+"""A plain owner's install, under a publication for all tables, on every PostgreSQL of this machine: one delivery."""
 
 import contextlib
 from collections.abc import Iterator

@@ -16,6 +16,7 @@ from outbox.deliver.pace import now_s
 
 HEARTBEAT_EVERY_S: Final = 5.0
 SEND_WITHOUT_HEARTBEAT_S: Final = 15.0  # 5 s before the lease of 20 s ends and another worker may send the same
+REAP_AFTER_S: Final = 0.1  # after a lease's end, and between two tries
 REAPED: Final = "OB001"
 
 
@@ -99,7 +100,7 @@ class Lease:
             try:
                 incarnation = await self.take()
                 await self._heartbeat(incarnation)
-                [(reaped,)] = await self._connections.call("SELECT outbox.reap()")
+                [(reaped, ends_in_s)] = await self._connections.call("SELECT outbox.reap(), outbox.lease_ends_in_s()")
                 if reaped:
                     self._emit(Reaped(reaped))
             except (DatabaseAwayError, AnswerLostError, psycopg.Error) as error:
@@ -108,7 +109,9 @@ class Lease:
                 await asyncio.sleep(delay_s)
             else:
                 backoff.reset()
-                await asyncio.sleep(HEARTBEAT_EVERY_S)
+                # A lease that ends before the next heartbeat is a dead worker's: its lanes go on when it ends.
+                soonest_s = HEARTBEAT_EVERY_S if ends_in_s is None else max(ends_in_s + REAP_AFTER_S, REAP_AFTER_S)
+                await asyncio.sleep(min(HEARTBEAT_EVERY_S, soonest_s))
 
     async def leave(self) -> None:
         """Say goodbye, if the database listens; otherwise the lease ends by itself."""

@@ -35,10 +35,10 @@ BEGIN
 
     FOR v_bot IN
         SELECT coalesce(w.bot, s.bot) AS bot, coalesce(s.settlements, '[]') AS settlements,
-               extract(epoch FROM w.due_at - v_now) AS due_in_s,
+               extract(epoch FROM w.due_at - v_now) AS due_in_s, coalesce(w.priorities, '{}') AS priorities,
                coalesce(w.due_at <= v_now, false) AND p_n > 0 AS due,
                coalesce(s.oldest_s > 0.25 OR p_n = 0, false) AS owes
-          FROM outbox.bots_with_work(p_bots) w
+          FROM outbox.bots_with_work(p_bots, v_now) w
           FULL JOIN (SELECT j ->> 'bot' AS bot, jsonb_agg(j) AS settlements, max((j ->> 'age_s')::float8) AS oldest_s
                        FROM jsonb_array_elements(p_settlements) j GROUP BY 1) s ON s.bot = w.bot
          -- In turn, not in the order of names: a bot with much to send must not starve those behind it.
@@ -67,7 +67,8 @@ BEGIN
         END IF;
 
         v_claim := outbox.claim_lanes(p_worker, v_bot.bot, CASE WHEN v_bot.due THEN v_left ELSE 0 END,
-                                      v_bot.settlements, v_now, v_may_end, v_most_bytes, v_left = p_n);
+                                      v_bot.settlements, v_bot.priorities, v_now, v_may_end, v_most_bytes,
+                                      v_left = p_n);
         v_left := v_left - cardinality(v_claim.slot);
         v_may_end := v_may_end - v_claim.ended;
         v_most_bytes := v_most_bytes - (SELECT coalesce(sum(l.bytes), 0) FROM unnest(v_claim.lanes) l);

@@ -1,9 +1,10 @@
 -- Promise: claim for one bot: settles, takes slots, puts one message of each chosen lane in flight (I2).
 -- Locks, in order: bucket, wakeups, chats; all SKIP LOCKED.  Cost: see claim.
+-- p_priorities: those at which wakeups are due; what comes due at others meanwhile is for the next claim.
 -- settled: the settlements were applied. slot_at NULL: no limit, send at once. ask_again_s: see claim.
 CREATE OR REPLACE FUNCTION outbox.claim_lanes(
-    p_worker bigint, p_bot text, p_n int, p_settlements jsonb, p_now timestamptz, p_may_end int, p_most_bytes int,
-    p_is_first boolean,
+    p_worker bigint, p_bot text, p_n int, p_settlements jsonb, p_priorities smallint[], p_now timestamptz,
+    p_may_end int, p_most_bytes int, p_is_first boolean,
     OUT lanes outbox.lane[], OUT slot bigint[], OUT slot_at timestamptz[], OUT ended int, OUT settled boolean,
     OUT ask_again_s float8)
 LANGUAGE plpgsql AS $$
@@ -18,6 +19,7 @@ DECLARE
     v_until timestamptz;
     v_most int;
     v_most_here int;
+    v_priority smallint;
     v_reserved int[] := '{0,0,0}';
     v_token int[] := '{}';
     v_next_s float8;
@@ -52,11 +54,13 @@ BEGIN
         v_reserved[1 + v_ten % 3] := v_reserved[1 + v_ten % 3] + 1;
     END LOOP;
     FOR v_turn IN 1 .. 7 LOOP
+        v_priority := CASE WHEN v_turn <= 3 THEN v_turn ELSE v_turn - 4 END;
+        CONTINUE WHEN v_priority <> ALL (p_priorities);
         v_most_here := CASE WHEN v_turn <= 3 THEN v_reserved[v_turn] ELSE v_most END;
         v_most_here := least(v_most_here, v_most - cardinality(lanes));
         CONTINUE WHEN v_most_here <= 0;
         v_taken := outbox.take_wakeups(
-            p_bot, (CASE WHEN v_turn <= 3 THEN v_turn ELSE v_turn - 4 END)::smallint, v_most_here, p_now, v_until,
+            p_bot, v_priority, v_most_here, p_now, v_until,
             ARRAY(SELECT l.chat_id FROM unnest(lanes) l), v_cleared, p_may_end - ended);
         lanes := lanes || v_taken.lanes;
         v_cleared := v_cleared || v_taken.cleared;

@@ -41,7 +41,8 @@ BEGIN
         RETURN;
     END IF;
 
-    v_step := make_interval(secs => 0.85 * p_window_s / b.active_tokens);
+    -- 0.95: closer slots would end each window with a gap in which nothing can be sent (docs/decisions/0006).
+    v_step := make_interval(secs => 0.95 * p_window_s / b.active_tokens);
     SELECT array_agg(t.i ORDER BY t.at, t.i), array_agg(t.at ORDER BY t.at, t.i) INTO v_tokens, v_free
       FROM unnest(b.free_at) WITH ORDINALITY t (at, i);
     -- Lowered by AIMD: the tokens that are free first rest, so that no more than active_tokens are in use.

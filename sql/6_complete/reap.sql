@@ -43,6 +43,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION outbox.reap IS 'Ends workers whose lease ran out and frees their lanes. Any worker may call it.';
 
+-- Promise: in how many seconds the soonest lease of a living worker ends; the workers that live renew theirs long before.
+-- NULL: nobody lives.  Locks: nothing.  Cost: a look at the living workers.
+CREATE OR REPLACE FUNCTION outbox.lease_ends_in_s() RETURNS float8
+LANGUAGE sql STABLE AS $$
+    SELECT extract(epoch FROM min(w.lease_until) - outbox.clock())::float8 FROM outbox.worker w WHERE w.ended_at IS NULL
+$$;
+COMMENT ON FUNCTION outbox.lease_ends_in_s IS 'Seconds until the soonest lease ends: when to reap next.';
+
 -- Promise: a worker's clean goodbye; whatever it could not finish within its grace period is uncertain.
 -- Locks: the worker, then its lanes.  Cost: one walk over chat.
 CREATE OR REPLACE FUNCTION outbox.leave(p_worker bigint) RETURNS void

@@ -64,14 +64,14 @@ BEGIN
         END IF;
 
         -- Look after you lock (I3): what was committed while the locks above were taken is seen by this statement only.
-        WITH looked AS (
+        WITH looked AS MATERIALIZED (
             SELECT c.chat_id, h.id, h.priority, h.attempt, h.bytes, h.next_attempt_at,
                    coalesce(outbox.lane_waits_until(c, h.priority), p_now) AS at, h.expires_at <= p_now AS ends
               FROM unnest(v_free) l
              CROSS JOIN LATERAL (SELECT * FROM outbox.chat c
                                   WHERE c.chat_id = l AND c.bot = p_bot AND c.in_flight IS NULL LIMIT 1) c
              CROSS JOIN LATERAL outbox.head_of_lane(l, p_bot, p_now) h),
-        judged AS (
+        judged AS MATERIALIZED (
             SELECT k.*, CASE WHEN k.ends AND k.chat_id = ANY (v_cleared) THEN 'enough' WHEN k.ends THEN 'end' WHEN k.at > p_until THEN 'wait'
                              WHEN k.priority > p_priority THEN 'worse' ELSE 'go' END AS verdict
               FROM looked k)

@@ -1,5 +1,6 @@
-"""A strict Telegram Bot API: true sliding windows, faults on demand, and a ledger of what it accepted and when.
+"""A strict Telegram Bot API: true sliding windows, faults on demand, and a ledger of what it executed and when.
 
-It judges everything else here, so it imports nothing of ours. server.py answers, windows.py refuses, ledger.py
-remembers, replies.py gives bodies their shape, faults.py breaks things on request.
+It judges everything else here, so it imports nothing of ours. server.py listens, bot_api.py carries each call through
+its life, windows.py refuses, ledger.py remembers, replies.py shapes bodies; faults.py breaks things by rules:
+match.py says which calls, effects.py (with floods.py, chats.py, uploads.py, moving_limit.py) what happens to them.
 """

@@ -36,10 +36,18 @@ class Config:
     keep: int = 1_000_000
     """Calls the ledger remembers; the oldest go first."""
 
+    connection_age_s: float = 0.0
+    """A connection is closed so long after its first call, busy or not; 0: never."""
+    connection_idle_s: float = 0.0
+    """A call on a connection that was idle for so long is reset, not executed; 0: never."""
+
     def __post_init__(self) -> None:
         for name in ("rate", "rate_window_s", "chat_interval_s", "group_limit", "group_window_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}. Use 0 for no limit, or more.")
+        for name in ("connection_age_s", "connection_idle_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}. Use 0 for never, or more.")
         for name in ("latency_s", "answer_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}. A delay cannot be negative.")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from outbox.simulator.faults import BadRuleError
+from outbox.simulator.duplicates import list_duplicates
+from outbox.simulator.fields import BadRuleError
 
 if TYPE_CHECKING:
-    from outbox.simulator.server import Simulator
+    from outbox.simulator.bot_api import Simulator
 
 
 def add_control_routes(app: web.Application, simulator: Simulator) -> None:
@@ -18,6 +19,7 @@ def add_control_routes(app: web.Application, simulator: Simulator) -> None:
     control = Control(simulator)
     app.router.add_get("/_sim/log", control.log)
     app.router.add_get("/_sim/stats", control.stats)
+    app.router.add_get("/_sim/duplicates", control.duplicates)
     app.router.add_post("/_sim/reset", control.reset)
     app.router.add_get("/_sim/faults", control.list_faults)
     app.router.add_post("/_sim/faults", control.add_faults)
@@ -43,6 +45,11 @@ class Control:
     async def stats(self, request: web.Request) -> web.Response:
         """Figures: ?after=<unix> &before=<unix>."""
         return web.json_response(self._simulator.stats(_number(request, "after"), _number(request, "before")))
+
+    async def duplicates(self, request: web.Request) -> web.Response:
+        """Texts that were executed more than once in their chat."""
+        simulator = self._simulator
+        return web.json_response(list_duplicates(simulator.ledger.calls, simulator.faults.moved))
 
     async def reset(self, request: web.Request) -> web.Response:
         """Clear ledger and windows; the calls made so far no longer count anywhere."""

@@ -1,176 +1,158 @@
 """Faults on demand: rules that hit calls and make the server slow, wrong, silent or gone.
 
-A rule is a JSON object; every key may be left out:
+A rule is a JSON object, or a [[fault]] table of TOML, with `match` (which calls: match.py), the name of one `effect`
+(which: effects.py) and the effect's own keys:
 
-    {"match": {"bot": "123", "chat": "42", "method": "sendMessage", "share": 0.1, "count": 3},
-     "when": "before" | "after",     not executed (default), or executed and then broken
-     "delay_s": 8.0,                 wait on that side
-     "status": 500, "error_code": 500, "description": "…", "retry_after": 5, "parameters": {…},
-     "body": "<html>…",              this text instead of JSON
-     "hang": true,                   never answer
-     "reset": "before" | "after"}    reset the connection; sets "when"
+    {"match": {"chat": "42", "share": 0.1}, "effect": "flood", "retry_after_s": 35}
 
-A rule with only a delay slows a call that is otherwise judged as usual. The first rule that matches hits, of those
-for "before" and again of those for "after"; one for "after" looks only at calls that the windows let pass.
+The first rule that matches hits: of those that act before the execution, and again of those that act after it, which
+look only at calls that were executed. Rules without an effect are of the simple kind: simple.py.
 """
 
 import random
+import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import Any
 
+from outbox.simulator.chats import Migrate
+from outbox.simulator.effects import EFFECTS, Outage
+from outbox.simulator.fields import BadRuleError, Fields
+from outbox.simulator.floods import Flood
 from outbox.simulator.ledger import Call
-
-When = Literal["before", "after"]
-
-_DESCRIPTIONS = {
-    400: "Bad Request: chat not found",
-    401: "Unauthorized",
-    403: "Forbidden: bot was blocked by the user",
-    404: "Not Found",
-    409: "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
-    413: "Request Entity Too Large",
-    429: "Too Many Requests: retry after {retry_after}",
-    500: "Internal Server Error",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
-_KEYS = {
-    "match",
-    "when",
-    "delay_s",
-    "status",
-    "error_code",
-    "description",
-    "retry_after",
-    "parameters",
-    "body",
-    "hang",
-    "reset",
-}
-_MATCH_KEYS = {"bot", "chat", "method", "share", "count"}
-
-
-class BadRuleError(ValueError):
-    """A rule says something that cannot be done; the text says what and what to write instead."""
+from outbox.simulator.match import Match, parse_match
+from outbox.simulator.moving_limit import MovingLimit
+from outbox.simulator.simple import parse_simple
+from outbox.simulator.stroke import AS_USUAL, Effect, Scene, Side, Stroke
 
 
 @dataclass(slots=True)
 class Rule:
-    """One fault, parsed; times in seconds."""
+    """One fault in force. `added_s` is on the simulator's clock."""
 
-    when: When
-    delay_s: float
-    status: int | None
-    error_code: int
-    description: str
-    parameters: dict[str, Any]
-    body: str | None
-    hang: bool
-    reset: bool
-    bot: str | None
-    chat: str | None
-    method: str | None
-    share: float
-    count: int | None
+    match: Match
+    effect: Effect
+    name: str
     source: dict[str, Any] = field(repr=False)
-    hits: int = 0
-
-    @property
-    def ends_the_call(self) -> bool:
-        """It takes the place of the answer; otherwise it only delays."""
-        return self.status is not None or self.hang or self.reset
-
-    def matches(self, call: Call) -> bool:
-        return (
-            (self.count is None or self.hits < self.count)
-            and (self.bot is None or self.bot == call.bot)
-            and (self.chat is None or self.chat == call.chat)
-            and (self.method is None or self.method == call.method.lower())
-        )
+    n: int = 0
+    added_s: float = 0.0
 
 
 class Faults:
-    """The rules in force. `seed` decides which calls a share hits."""
+    """The rules in force. `seed` decides what a share hits and every other draw."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(f"faults {seed}")
+    def __init__(self, seed: int, clock: Callable[[], float]) -> None:
+        self._seed = seed
+        self._chance = random.Random(f"faults {seed}")
+        self._clock = clock
+        self._last_n = 0
         self.rules: list[Rule] = []
+        self.moved: dict[str, str] = {}
+        """Old id of every migrated chat, and its new one."""
+        self.on_change: Callable[[], None] | None = None
 
     def add(self, rules: list[dict[str, Any]]) -> None:
         """Append rules, all or none. Raises BadRuleError."""
-        self.rules += [parse_rule(rule) for rule in rules]
+        parsed = [parse_rule(rule) for rule in rules]
+        for rule in parsed:
+            self._last_n += 1
+            rule.n, rule.added_s = self._last_n, self._clock()
+        self.rules += parsed
+        self._changed()
 
     def clear(self) -> None:
+        """Drop every rule and what its effect had begun: floods end, migrated chats are back."""
         self.rules.clear()
+        self.moved.clear()
+        self._changed()
 
-    def hit(self, when: When, call: Call) -> Rule | None:
-        """The first rule for that side that hits this call; counts the hit."""
+    def hit(self, side: Side, call: Call) -> Stroke:
+        """What the first rule for that side that hits this call does to it; counts the hit and names it in the call."""
+        if not self.rules:
+            return AS_USUAL
+        scene = Scene(self._clock(), self._chance)
         for rule in self.rules:
-            if rule.when != when or not rule.matches(call):
+            effect = rule.effect
+            if effect.side != side or not effect.takes_hits or not rule.match.names(call):
                 continue
-            if rule.share < 1 and self._random.random() >= rule.share:
+            if not effect.concerns(call):
                 continue
-            rule.hits += 1
-            return rule
+            drawn = False
+            if not effect.holds(call, scene.now_s):
+                drawn = rule.match.draws(scene.now_s - rule.added_s, self._chance)
+                if not drawn:
+                    continue
+            stroke = effect.strike(call, scene)
+            if stroke is AS_USUAL:
+                rule.match.hits -= drawn
+                continue
+            broken_by = f"fault {rule.n} {rule.name}"
+            call.broken_by = broken_by if call.broken_by is None else f"{call.broken_by}, {broken_by}"
+            if isinstance(effect, Migrate) and effect.old is not None:
+                self.moved[effect.old] = effect.to
+            return stroke
+        return AS_USUAL
+
+    def rate(self, bot: str) -> int | None:
+        """The bot's limit by the first moving limit that is open for it; None: the usual one."""
+        for rule in self.rules:
+            if isinstance(rule.effect, MovingLimit) and rule.match.bot in (None, bot):
+                age_s = self._clock() - rule.added_s
+                if rule.match.is_open(age_s):
+                    return rule.effect.limit(age_s, f"{self._seed} {rule.n} {bot}")
         return None
 
+    def refuses_connections(self) -> tuple[bool, float | None]:
+        """Whether the port is to be closed now, and in how many seconds that may change (None: never)."""
+        now_s = self._clock()
+        closed = False
+        changes_s = []
+        for rule in self.rules:
+            if isinstance(rule.effect, Outage) and rule.effect.refuses:
+                age_s = now_s - rule.added_s
+                closed = closed or rule.match.is_open(age_s)
+                ends_s = (rule.match.from_s, rule.match.until_s or 0.0)
+                changes_s += [end_s - age_s for end_s in ends_s if end_s > age_s]
+        return closed, min(changes_s, default=None)
+
     def as_json(self) -> list[dict[str, Any]]:
-        """The rules as they were given, with how often each hit."""
-        return [{**rule.source, "hits": rule.hits} for rule in self.rules]
+        """The rules as they were given, with number, hits and what the effect remembers."""
+        return [{**rule.source, "n": rule.n, "hits": rule.match.hits, **rule.effect.as_json()} for rule in self.rules]
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
 
 
 def parse_rule(source: Any) -> Rule:
     """Check a rule and fill in what it leaves out. Raises BadRuleError."""
-    if not isinstance(source, dict):
-        raise BadRuleError(f"a rule is a JSON object, not {type(source).__name__}.")
-    match = source.get("match", {})
-    if not isinstance(match, dict):
-        raise BadRuleError("match is a JSON object with some of: " + ", ".join(sorted(_MATCH_KEYS)) + ".")
-    _refuse_unknown("key", source, _KEYS)
-    _refuse_unknown("match key", match, _MATCH_KEYS)
-    for name, value in (("when", source.get("when")), ("reset", source.get("reset"))):
-        if value not in (None, "before", "after"):
-            raise BadRuleError(f'{name} is {value!r}. Use "before" or "after".')
-
-    retry_after = source.get("retry_after")
-    parameters = dict(source.get("parameters", {}))
-    if retry_after is not None:
-        parameters["retry_after"] = int(retry_after)
-    status = source.get("status")
-    if status is None and {"error_code", "description", "retry_after", "parameters", "body"} & source.keys():
-        status = int(source.get("error_code") or (429 if retry_after is not None else 500))
-    error_code = int(source.get("error_code") or status or 500)
-    description = source.get("description") or _DESCRIPTIONS.get(error_code, f"Error {error_code}")
-    rule = Rule(
-        when=cast(When, source.get("reset") or source.get("when") or "before"),
-        delay_s=float(source.get("delay_s", 0.0)),
-        status=None if status is None else int(status),
-        error_code=error_code,
-        description=str(description).replace("{retry_after}", str(parameters.get("retry_after", 1))),
-        parameters=parameters,
-        body=source.get("body"),
-        hang=bool(source.get("hang", False)),
-        reset="reset" in source and source["reset"] is not None,
-        bot=_text(match.get("bot")),
-        chat=_text(match.get("chat"), lower=True),
-        method=_text(match.get("method"), lower=True),
-        share=float(match.get("share", 1.0)),
-        count=None if match.get("count") is None else int(match["count"]),
-        source=source,
-    )
-    if not (rule.ends_the_call or rule.delay_s > 0):
-        raise BadRuleError("a rule needs something to do: status, delay_s, hang or reset.")
-    return rule
+    fields = Fields(source)
+    given = fields.take("match")
+    match = parse_match({} if given is None else given)
+    if fields.has("effect"):
+        name = fields.choice("effect", EFFECTS)
+        effect = EFFECTS[name](fields)
+        fields.finish()
+    else:
+        fields.take("effect")
+        name = "simple"
+        effect = parse_simple(fields)
+    if isinstance(effect, Flood):
+        effect.is_about_free_methods = match.methods is not None
+    effect.check(match)
+    return Rule(match, effect, name, source)
 
 
-def _refuse_unknown(what: str, given: dict[str, Any], known: set[str]) -> None:
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        raise BadRuleError(f"unknown {what} {unknown[0]!r}. Use some of: {', '.join(sorted(known))}.")
-
-
-def _text(value: Any, lower: bool = False) -> str | None:
-    if value is None:
-        return None
-    return str(value).lower() if lower else str(value)
+def read_toml(path: Path) -> list[dict[str, Any]]:
+    """The [[fault]] tables of a file. Raises OSError, and BadRuleError for what is no such file."""
+    try:
+        document = tomllib.loads(path.read_text())
+    except ValueError as error:
+        raise BadRuleError(f"{path} is no TOML: {error}.") from error
+    rules = document.pop("fault", [])
+    if document:
+        raise BadRuleError(f"{path} has the key {min(document)!r}. Write rules as [[fault]] tables.")
+    if not isinstance(rules, list):
+        raise BadRuleError(f"{path} has [fault]. Write [[fault]], with two brackets.")
+    return rules

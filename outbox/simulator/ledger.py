@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from outbox.simulator.in_flight import InFlight
 
-Verdict = Literal["accepted", "bot", "chat", "group", "error"]
+Verdict = Literal["accepted", "pending", "bot", "chat", "group", "error"]
 
 
 @dataclass(slots=True)
@@ -22,7 +22,8 @@ class Call:
     text: str | None
     arrived_s: float
     verdict: Verdict
-    """accepted: executed; bot, chat, group: the limit that refused it; error: not executed for another reason."""
+    """accepted: executed; pending: not yet; bot, chat, group: the limit that refused it; error: not executed for
+    another reason."""
     status: int | None
     """What the client was told; None: nothing (reset, hung)."""
     cost: int
@@ -31,6 +32,14 @@ class Call:
     answered_s: float | None = None
     """When its answer was written; None: not yet or never."""
     uploaded_bytes: int = 0
+    executed_s: float | None = None
+    """When it was executed; None: not yet or never."""
+    made: int = 0
+    """Messages that it put into the chat."""
+    limit: int | None = None
+    """The bot's hidden limit at that moment, when a rule moved it."""
+    broken_by: str | None = None
+    """The fault that hit it, or what else was not as usual."""
 
 
 class Ledger:
@@ -90,9 +99,13 @@ class Ledger:
             "arrived_at": call.arrived_s + self.offset_s,
             "arrived_monotonic_s": call.arrived_s,
             "answered_at": None if call.answered_s is None else call.answered_s + self.offset_s,
+            "executed_at": None if call.executed_s is None else call.executed_s + self.offset_s,
             "verdict": call.verdict,
             "status": call.status,
             "cost": call.cost,
             "message_id": call.message_id,
+            "made": call.made,
+            "limit": call.limit,
             "uploaded_bytes": call.uploaded_bytes,
+            "broken_by": call.broken_by,
         }

@@ -1,6 +1,7 @@
 """Results and refusals of the real shape: what Telegram would answer to a call that is allowed to happen."""
 
 import json
+import re
 import zlib
 from typing import Any, TypeGuard
 
@@ -14,6 +15,8 @@ MOST_CAPTION = 1024
 MOST_ALBUM = 10
 MOST_IDS = 100
 
+# As _media makes them; the last letter names a smaller size of a photo.
+_FILE_ID = re.compile(r"AgACAgIAAxk[0-9a-f]{8}(?P<bot>[0-9]+)[smx]?")
 _PHOTO_SIZES = (("s", 90, 51), ("m", 320, 180), ("x", 800, 450), ("y", 1280, 720))
 _FILES = {
     "sendphoto": "photo",
@@ -61,6 +64,24 @@ def refuse_bad_call(method: str, chat: str | None, parameters: Json) -> None:
             raise RefusedError(400, "Bad Request: chat not found")
     if (is_edit(method) or method == "deletemessage") and _number(parameters.get("message_id")) is None:
         raise RefusedError(400, "Bad Request: message identifier is not specified")
+
+
+def refuse_foreign_file(method: str, bot: str, parameters: Json) -> None:
+    """Raise RefusedError for a file_id that this simulator gave to another bot: file ids are per bot."""
+    if method in _FILES and _is_foreign(bot, parameters.get(_FILES[method])):
+        raise RefusedError(400, "Bad Request: wrong file identifier/HTTP URL specified")
+    if method == "sendmediagroup":
+        for position, element in enumerate(elements(parameters, "media") or (), start=1):
+            if isinstance(element, dict) and _is_foreign(bot, element.get("media")):
+                text = "Wrong file identifier/HTTP URL specified"
+                raise RefusedError(
+                    400, f'Bad Request: failed to send message #{position} with the error message "{text}"'
+                )
+
+
+def _is_foreign(bot: str, file_id: Any) -> bool:
+    made_here = _FILE_ID.fullmatch(file_id) if isinstance(file_id, str) else None
+    return made_here is not None and made_here["bot"] != bot
 
 
 def _refuse_bad_list(method: str, listed: list[Any] | None) -> None:

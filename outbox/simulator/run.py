@@ -5,8 +5,11 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
 
 from outbox.simulator.config import CHAT_INTERVAL_S, GROUP_LIMIT, GROUP_WINDOW_S, RATE, Config
+from outbox.simulator.faults import parse_rule, read_toml
 from outbox.simulator.server import serve
 
 _EPILOG = """
@@ -35,12 +38,20 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m outbox.s
             answer_s=options.answer_ms / 1000,
             seed=options.seed,
             keep=options.keep,
+            connection_age_s=options.connection_age_s,
+            connection_idle_s=options.connection_idle_s,
         )
+        rules = [] if options.faults is None else read_toml(options.faults)
+        for rule in rules:
+            parse_rule(rule)
     except ValueError as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"simulator: cannot read {options.faults}: {error.strerror or error}.", file=sys.stderr)
+        return 2
     try:
-        _run(listen(config, options.host, options.port))
+        _run(listen(config, options.host, options.port, rules))
     except OSError as error:
         reason = error.strerror or error
         print(f"simulator: cannot listen on {options.host}:{options.port}: {reason}. Use --port 0.", file=sys.stderr)
@@ -48,13 +59,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m outbox.s
     return 0
 
 
-async def listen(config: Config, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; prints the URL once, when requests can come. Raises OSError."""
+async def listen(config: Config, host: str, port: int, rules: list[dict[str, Any]]) -> None:
+    """Serve until SIGTERM or SIGINT; prints the URL once, when requests can come. Raises OSError, BadRuleError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with serve(config, host, port) as running:
+        running.faults.add(rules)
         print(f"simulator: listening on {running.url}", flush=True)
         await stop.wait()
 
@@ -88,6 +100,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--answer-ms", type=float, default=0.0, help="delay after the verdict (%(default)s)")
     add("--seed", type=int, default=1, help="of jitter and faults (%(default)s)")
     add("--keep", type=int, default=1_000_000, help="calls the ledger remembers (%(default)s)")
+    add("--connection-age-s", type=float, default=0.0, help="close connections of this age, busy or not; 0: never")
+    add("--connection-idle-s", type=float, default=0.0, help="reset the call after so long an idleness; 0: never")
+    add("--faults", type=Path, metavar="FILE", help="rules as [[fault]] tables of TOML, in force from the start")
     return parser
 
 

@@ -16,11 +16,13 @@ def measure(calls: Iterable[Call], config: Config, offset_s: float = 0.0) -> dic
     busiest bot: (places - 1) / (span in s × limit per s); null without a limit, 0 before the second call.
     """
     rejected = {"bot": 0, "chat": 0, "group": 0}
-    errors = free = 0
+    errors = free = pending = 0
     accepted: list[Call] = []
     for call in calls:
         if call.verdict == "error":
             errors += 1
+        elif call.verdict == "pending":
+            pending += 1
         elif call.verdict != "accepted":
             rejected[call.verdict] += 1
         elif call.cost:
@@ -47,6 +49,7 @@ def measure(calls: Iterable[Call], config: Config, offset_s: float = 0.0) -> dic
         "utilisation": _utilisation(of_bot.values(), config),
         "free": free,
         "errors": errors,
+        "pending": pending,
         "bots": len(of_bot),
         "chats": len(of_chat),
         "first_at": accepted[0].arrived_s + offset_s if accepted else None,

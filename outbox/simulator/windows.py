@@ -58,15 +58,17 @@ class Windows:
         self._last_in_chat: dict[tuple[str, str], float] = {}
         self._groups: dict[tuple[str, str], SlidingWindow] = {}
 
-    def judge(self, bot: str, chat: str | None, cost: int, now: float) -> Refusal | None:
+    def judge(self, bot: str, chat: str | None, cost: int, now: float, rate: int | None = None) -> Refusal | None:
         """Enter the call in its windows, or say which limit refuses it longest; a refused call enters none.
 
-        `cost` counts for the bot and the group; for the chat's interval an album is one call.
+        `cost` counts for the bot and the group; for the chat's interval an album is one call. `rate` is the bot's
+        limit at this moment when it is not the configured one.
         """
         config = self._config
         of_bot = self._bots.get(bot)
         if of_bot is None:
             of_bot = self._bots[bot] = SlidingWindow(config.rate, config.rate_window_s)
+        of_bot.limit = config.rate if rate is None else rate
         refusal: Refusal | None = None
         wait_s = of_bot.wait_s(now, cost)
         if wait_s is not None:

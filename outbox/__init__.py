@@ -5,8 +5,8 @@ The tree is the life of a message; sql/ holds the model, under the same words:
     accept/     the producer's side, in the caller's transaction: enqueue
     database/   connections, tables, migrations, the embedded server
     deliver/    the worker: claim, pace, send, classify, complete
-    observe/    metrics, health, logs, traces
-    operate/    the command line, the admin page, housekeeping
+    observe/    logs
+    operate/    the command line, the demo, housekeeping
     simulator/  a strict Bot API server; shares no code with the rest
 
 `import outbox` is for producers: it imports no driver and nothing of the worker. Any language that can INSERT INTO

@@ -42,7 +42,12 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
         # Root's home is closed to `nobody`, who runs root's embedded PostgreSQL.
         return Path("/var/lib/outbox")
     home = environ.get("XDG_DATA_HOME", "")
-    return (Path(home) if Path(home).is_absolute() else Path.home() / ".local" / "share") / "outbox"
+    if Path(home).is_absolute():
+        return Path(home) / "outbox"
+    try:
+        return Path.home() / ".local" / "share" / "outbox"
+    except RuntimeError:  # no HOME and no passwd entry, as in some containers
+        return Path(f"/var/tmp/outbox-{os.geteuid()}")  # noqa: S108 - made with mode 0700 by who uses it
 
 
 class Settings(BaseSettings):
@@ -57,18 +62,18 @@ class Settings(BaseSettings):
         description="PostgreSQL 15 or newer, as libpq URL; several hosts allowed. Use connect.database_url().",
     )
     tokens_file: Path | None = Field(
-        default=None, description='TOML file of bot tokens, a line `name = "123:ABC"` each; read again when it changes.'
+        default=None, description='TOML file of bot tokens, a line `name = "123:ABC"` each; read at the start.'
     )
     api_url: str = Field(
         default="https://api.telegram.org", description="Bot API server; requests go to <url>/bot<token>/<method>."
     )
     environment: str = Field(
         default="default",
-        description="Label of this installation, 1-63 of a-z 0-9 _ -: part of what tells production from its copy.",
+        description="Label of this installation, 1-63 of a-z 0-9 _ -. Checked, not used yet.",
     )
     only_chats: Annotated[frozenset[str] | None, NoDecode] = Field(
         default=None,
-        description="Comma-separated chats that may be written to; messages to others are discarded. Unset: all.",
+        description="Allow-list of chats. Not obeyed yet, so worker and up refuse to start with it.",
     )
     data_dir: Path = Field(
         default_factory=lambda: default_data_dir(os.environ),
@@ -76,18 +81,19 @@ class Settings(BaseSettings):
     )
     log: Literal["console", "json"] = Field(default="console", description="Form of the log lines on stderr.")
     metrics_addr: Annotated[Address | None, NoDecode] = Field(
-        default=Address("127.0.0.1", 9464), description="host:port of /metrics, /healthz and /readyz; `off` for none."
+        default=Address("127.0.0.1", 9464), description="host:port of /metrics; `off` for none. Not used yet."
     )
     admin_addr: Annotated[Address | None, NoDecode] = Field(
-        default=Address("127.0.0.1", 8480), description="host:port of the operator's page; `off` for none."
+        default=Address("127.0.0.1", 8480),
+        description="host:port of the operator's page; `off` for none. Not used yet.",
     )
     admin_password: SecretStr | None = Field(
         default=None,
-        description="Password of the operator's page, 8 characters or more. Unset: only loopback may look.",
+        description="Password of the operator's page, 8 characters or more. Not used yet.",
     )
     trusted_header: str | None = Field(
         default=None,
-        description="HTTP header in which an authenticating proxy names the operator, such as X-Forwarded-User.",
+        description="HTTP header in which a proxy names the operator, such as X-Forwarded-User. Not used yet.",
     )
 
     @field_validator("api_url")
@@ -165,6 +171,15 @@ def load_settings() -> Settings:
         if first["type"] == "literal_error":
             text = f"must be {first['ctx']['expected']}"
         raise UsageError(f"{name} {text}", f"Correct {name} or unset it") from None
+
+
+def refuse_what_is_not_obeyed(settings: Settings) -> None:
+    """Raise UsageError where delivering would do what a set variable forbids."""
+    if settings.only_chats is not None:
+        raise UsageError(
+            "OUTBOX_ONLY_CHATS is set, but this version does not obey it yet and would write to every chat",
+            "Unset it, or give the test system a bot token of its own",
+        )
 
 
 def read_tokens(environ: Mapping[str, str], file: Path | None = None) -> dict[str, SecretStr]:

@@ -44,7 +44,7 @@ def upgrade() -> None:
             round_trip_since   timestamptz,
             round_trip_s       float8[] NOT NULL DEFAULT '{NULL,NULL}',
             round_trip_answers int[] NOT NULL DEFAULT '{0,0}',
-            newest_worker      bigint NOT NULL DEFAULT 0,
+            known_workers      bigint[] NOT NULL DEFAULT '{}',
             lowered_at         timestamptz,
             raised_at          timestamptz,
             breaker            text NOT NULL DEFAULT 'closed' CHECK (breaker IN ('closed', 'open', 'half_open')),

@@ -111,7 +111,8 @@ def upgrade() -> None:
             owned               boolean,
             priority            smallint,
             spent               int,
-            fate                text
+            fate                text,
+            repeated            boolean
         );
 
         CREATE TYPE outbox.ending AS (

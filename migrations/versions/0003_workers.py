@@ -38,6 +38,11 @@ def upgrade() -> None:
             wakeups_repaired bigint NOT NULL DEFAULT 0
         ) WITH (fillfactor = 50);
 
+        CREATE TABLE outbox.release (
+            digest     text PRIMARY KEY,
+            applied_at timestamptz NOT NULL
+        );
+
         CREATE TABLE outbox.depth (
             bot          text NOT NULL,
             priority     smallint NOT NULL,

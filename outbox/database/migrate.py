@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import random
 import re
@@ -51,7 +52,11 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 
 LOCK = f"SELECT pg_advisory_xact_lock({LOCK_KEY});\n"
 
-FINISH = "SELECT outbox.make_partitions();\n"
+FINISH = """\
+SELECT outbox.make_partitions();
+INSERT INTO outbox.release (digest, applied_at) VALUES ('{digest}', now())
+    ON CONFLICT (digest) DO UPDATE SET applied_at = excluded.applied_at;
+"""
 
 FOREIGN_SCHEMA = """\
 SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid)
@@ -93,6 +98,30 @@ def migrate(url: str, echo: Echo | None = None) -> None:
             return
 
 
+def is_current(url: str) -> bool:
+    """Say whether the database at `url` holds exactly what migrate() would make. Takes no lock that others wait for.
+
+    A worker's role may ask. Raises psycopg.Error when the database cannot be reached.
+    """
+    with psycopg.connect(url, autocommit=True, application_name="outbox migrate", prepare_threshold=None) as connection:
+        try:
+            return bool(
+                _value(
+                    connection,
+                    f"SELECT '{release_digest()}' = (SELECT digest FROM outbox.release"
+                    " ORDER BY applied_at DESC LIMIT 1)",
+                )
+            )
+        except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege):
+            return False
+
+
+def release_digest() -> str:
+    """Return what tells this version's tables, functions and views from any other's."""
+    parts = [head_revision(), *(f"{file.name}\n{file.text}" for file in sql_files())]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
 def migrate_sql(since: str | None = None) -> str:
     """Return what migrate() does as a script for psql, from revision `since` (None: a database without outbox)."""
     output = io.StringIO()
@@ -100,14 +129,15 @@ def migrate_sql(since: str | None = None) -> str:
     config.output_buffer = output
     _offline(config, since)
     parts = [
-        "-- psql -v ON_ERROR_STOP=1 -f THIS_FILE: everything or nothing.\n\\set ON_ERROR_STOP 1\nBEGIN;\n",
+        "-- psql -v ON_ERROR_STOP=1 -f THIS_FILE: everything or nothing.\n"
+        "\\set ON_ERROR_STOP 1\n\\encoding UTF8\nBEGIN;\n",
         SETTINGS,
         LOCK,
         PROLOGUE_FOR_A_FRESH_DATABASE if since is None else "",
         output.getvalue(),
     ]
     parts += [f"\n-- {file.name}\n{file.text.rstrip()}\n" for file in sql_files()]
-    parts += ["\n", FINISH, "COMMIT;\n"]
+    parts += ["\n", FINISH.format(digest=release_digest()), "COMMIT;\n"]
     return "".join(parts)
 
 
@@ -152,7 +182,7 @@ def _migrate_once(url: str, echo: Echo) -> None:
         _upgrade_tables(transaction)
         for file in sql_files():
             _apply(connection, file)
-        _run(connection, FINISH)
+        _run(connection, FINISH.format(digest=release_digest()))
 
 
 def _refuse_server(connection: psycopg.Connection[Any]) -> None:

@@ -72,7 +72,7 @@ bucket = Table(
     Column("round_trip_since", TIME),
     _needed("round_trip_s", ARRAY(DOUBLE_PRECISION), "'{NULL,NULL}'::float8[]"),
     _needed("round_trip_answers", ARRAY(Integer), "'{0,0}'::int[]"),
-    _needed("newest_worker", BigInteger, "0"),
+    _needed("known_workers", ARRAY(BigInteger), "'{}'::bigint[]"),
     Column("lowered_at", TIME),
     Column("raised_at", TIME),
     _needed("breaker", Text, "'closed'"),
@@ -294,6 +294,13 @@ housekeeping = Table(
     Column("last_error", Text),
     _needed("runs", BigInteger, "0"),
     _needed("wakeups_repaired", BigInteger, "0"),
+)
+
+release = Table(
+    "release",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    _needed("applied_at", TIME),
 )
 
 depth = Table(

@@ -84,6 +84,22 @@ class Connections:
             await self._pool.putconn(connection)
         return rows
 
+    async def call_long(self, query: str, parameters: Sequence[Any] = (), *, within_s: float) -> list[tuple[Any, ...]]:
+        """Like call(), for a statement that may take longer than a worker's own; it keeps one of the two meanwhile."""
+        try:
+            connection = await self._pool.getconn()
+        except (PoolTimeout, psycopg.Error, OSError) as error:
+            raise DatabaseAwayError(f"no connection: {describe(error)}") from error
+        try:
+            async with connection.transaction():
+                await connection.execute(
+                    "SELECT set_config('statement_timeout', %s, true)", [str(round(within_s * 1000))]
+                )
+                cursor = await connection.execute(query, parameters)
+                return await cursor.fetchall()
+        finally:
+            await self._pool.putconn(connection)
+
     async def connect_alone(self) -> WorkerConnection:
         """A connection outside the pool, for LISTEN. Raises psycopg.Error."""
         return await WorkerConnection.connect(
@@ -96,6 +112,8 @@ class Connections:
 
 def describe(error: BaseException) -> str:
     """One line for a log: no password, no bot token, and the SQLSTATE when there is one."""
-    text = scrub(" ".join(str(error).split())) or type(error).__name__
+    # Of a server's error only the first line: its DETAIL may print a row, payload included.
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    text = scrub(" ".join((primary or str(error)).split())) or type(error).__name__
     state = getattr(error, "sqlstate", None)
     return f"{text} ({state})" if state else text

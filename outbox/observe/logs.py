@@ -58,6 +58,8 @@ def set_up_logs(form: Literal["console", "json"], *, verbose: bool = False) -> N
     logging.getLogger("outbox").setLevel(level)
     # It says each failed attempt to connect; the worker says that the database is away.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # A job cancelled at the stop, or late because the database is away, is no news: housekeeping says what failed.
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
 
 
 def _scrub(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

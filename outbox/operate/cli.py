@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import io
 import pkgutil
 import signal
 import sys
@@ -68,7 +69,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage; a command may have others and says so."""
     arguments = sys.argv[1:] if arguments is None else arguments
     # So that `with` blocks end: the embedded server stops with its last user. A worker brings a handler of its own.
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? instead of failing
     debug = "--debug" in arguments[: _first_command(arguments)]
     try:
         code = outbox.main(arguments, prog_name="outbox", standalone_mode=False)

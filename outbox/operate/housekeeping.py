@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import psycopg
 import structlog
+from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from outbox.database.connect import worker_conninfo
 from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwayError, describe
 
 RENEW_S: Final = 5.0
@@ -24,7 +24,7 @@ HOLD_S: Final = LEASE_S - RENEW_S  # a duty starts only while the lease has this
 PARTITIONS_S: Final = 3600.0
 RETENTION_S: Final = 60.0  # a day that was in use is dropped a minute later
 REPAIR_S: Final = 300.0
-REPAIR_TIMEOUT_S: Final = 300
+LONG_S: Final = 300.0  # with a large backlog they read for longer than a worker's calls may take
 MEASURE_S: Final = 15.0  # a count of what waits reads every row of it
 
 _FAILURES: Final = (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError)
@@ -35,7 +35,6 @@ class Housekeeper:
 
     def __init__(
         self,
-        database_url: str,
         connections: Connections,
         holder: str,
         *,
@@ -43,14 +42,16 @@ class Housekeeper:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`holder` names this process in outbox.housekeeping; `connections` must be open while it runs."""
-        self._database_url = database_url
         self._connections = connections
         self._holder = holder
         self._repair_every_s = repair_every_s
         self._now = monotonic
         self._held_until_s = float("-inf")
         self._log = structlog.stdlib.get_logger("outbox").bind(housekeeper=holder)
-        self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        self._at_once: list[Job] = []
 
     @property
     def holds(self) -> bool:
@@ -61,13 +62,15 @@ class Housekeeper:
         """Begin; needs a running event loop."""
         soon = datetime.now(UTC) + timedelta(seconds=1)
         self._scheduler.add_job(self._renew, "interval", seconds=RENEW_S, next_run_time=soon)
-        for duty, every_s in (
-            (self._make_partitions, PARTITIONS_S),
-            (self._drop_history, RETENTION_S),
-            (self._measure_queue, MEASURE_S),
-            (self._repair, self._repair_every_s),
+        for duty, every_s, at_once in (
+            (self._make_partitions, PARTITIONS_S, True),
+            (self._drop_history, RETENTION_S, False),
+            (self._measure_queue, MEASURE_S, False),
+            (self._repair, self._repair_every_s, True),
         ):
-            self._scheduler.add_job(duty, "interval", seconds=every_s, jitter=int(every_s / 10))
+            job = self._scheduler.add_job(duty, "interval", seconds=every_s, jitter=int(every_s / 10))
+            if at_once:
+                self._at_once.append(job)
         self._scheduler.start()
 
     async def stop(self) -> None:
@@ -87,8 +90,9 @@ class Housekeeper:
         self._held_until_s = asked_s + HOLD_S if answer[0][0] else float("-inf")
         if self.holds and not held:
             self._log.info("keeps house")
-            await self._make_partitions()
-            await self._repair()
+            # As jobs of their own: the lease must be renewed while they run.
+            for duty in self._at_once:
+                duty.modify(next_run_time=datetime.now(UTC))
 
     async def _make_partitions(self) -> None:
         await self._duty("make_partitions", self._call_and_note, "SELECT outbox.make_partitions()")
@@ -97,10 +101,10 @@ class Housekeeper:
         await self._duty("drop_history", self._call_and_note, "SELECT outbox.drop_history()")
 
     async def _measure_queue(self) -> None:
-        await self._duty("measure_queue", self._call_and_note, "SELECT outbox.measure_queue()")
+        await self._duty("measure_queue", self._call_long, "SELECT outbox.measure_queue()")
 
     async def _repair(self) -> None:
-        repaired = await self._duty("repair", self._call_alone, "SELECT outbox.repair()")
+        repaired = await self._duty("repair", self._call_long, "SELECT outbox.repair()")
         if repaired:
             self._log.error("wakeups were missing and have been filed: this means a bug", wakeups_repaired=repaired)
 
@@ -112,15 +116,10 @@ class Housekeeper:
         await self._connections.call("SELECT outbox.note_duty(%s, NULL)", [duty])
         return rows[0][0]
 
-    async def _call_alone(self, duty: str, query: str) -> Any:
-        # On a connection of its own: with a large backlog it reads for longer than a worker's calls may take.
-        async with await psycopg.AsyncConnection.connect(
-            worker_conninfo(self._database_url), prepare_threshold=None, application_name="outbox housekeeping"
-        ) as connection:
-            await connection.execute("SELECT set_config('statement_timeout', %s, true)", [str(REPAIR_TIMEOUT_S * 1000)])
-            row = await (await connection.execute(query)).fetchone()
-            await connection.execute("SELECT outbox.note_duty(%s, NULL)", [duty])
-        return row[0] if row else None
+    async def _call_long(self, duty: str, query: str) -> Any:
+        rows = await self._connections.call_long(query, within_s=LONG_S)
+        await self._connections.call("SELECT outbox.note_duty(%s, NULL)", [duty])
+        return rows[0][0]
 
     async def _try(self, name: str, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         try:

@@ -12,9 +12,9 @@ from outbox.deliver.worker import Worker, run_worker
 from outbox.operate.housekeeping import Housekeeper
 
 
-async def work_and_keep_house(database_url: str, worker: Worker, holder: str) -> None:
+async def work_and_keep_house(worker: Worker, holder: str) -> None:
     """Deliver and take part in housekeeping until SIGTERM or SIGINT. `holder` names this process."""
-    housekeeper = Housekeeper(database_url, worker.connections, holder)
+    housekeeper = Housekeeper(worker.connections, holder)
     housekeeper.start()
 
     async def leave_house() -> None:
@@ -36,7 +36,7 @@ async def keep_house(database_url: str, holder: str) -> None:
         loop.add_signal_handler(number, stopping.set)
     connections = Connections(database_url, f"outbox {holder}")
     await connections.open()
-    housekeeper = Housekeeper(database_url, connections, holder)
+    housekeeper = Housekeeper(connections, holder)
     housekeeper.start()
     try:
         await stopping.wait()

@@ -28,6 +28,7 @@ BEGIN
             HINT = format('Use the name of a row in outbox.bot, or add it: SELECT outbox.set_bot(%L).', v_unknown);
     END IF;
 
+    -- now(), not outbox.clock(): the rows of a statement must not differ by the moment they are looked at.
     INSERT INTO outbox.wakeup (bot, priority, due_at, chat_id)
     SELECT DISTINCT n.bot, n.priority, greatest(n.next_attempt_at, now()), n.chat_id FROM new_rows n;
 
@@ -37,7 +38,7 @@ BEGIN
        FROM (SELECT bot, min(next_attempt_at) AS due_at FROM new_rows GROUP BY bot) n
       WHERE n.due_at <= now() + interval '5 s'
         AND EXISTS (SELECT FROM outbox.worker w
-                     WHERE w.ended_at IS NULL AND w.idle AND n.bot = ANY (w.bots) AND w.lease_until > clock_timestamp());
+                     WHERE w.ended_at IS NULL AND w.idle AND n.bot = ANY (w.bots) AND w.lease_until > outbox.clock());
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION outbox.file_wakeups() IS

@@ -57,7 +57,7 @@ BEGIN
     IF NEW.on_uncertain IS NULL OR NEW.on_uncertain NOT IN ('retry', 'hold') THEN
         RAISE EXCEPTION 'on_uncertain "%" does not exist', coalesce(left(NEW.on_uncertain, 80), 'NULL') USING
             ERRCODE = 'check_violation',
-            HINT = 'Use retry (at least once, the default) or hold (at most once; a person decides).';
+            HINT = 'Use retry (at least once, the default) or hold (a dead letter; a person decides).';
     END IF;
     IF NEW.correlation_id IS NULL THEN
         NEW.correlation_id := gen_random_uuid()::text;

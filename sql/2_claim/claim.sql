@@ -27,6 +27,7 @@ DECLARE
     v_settled text[] := '{}';
     v_bot record;
     v_claim record;
+    v_due_left int;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'outbox.claim runs in READ COMMITTED only, not in %', current_setting('transaction_isolation')
@@ -37,12 +38,13 @@ BEGIN
         SELECT coalesce(w.bot, s.bot) AS bot, coalesce(s.settlements, '[]') AS settlements,
                extract(epoch FROM w.due_at - v_now) AS due_in_s, coalesce(w.priorities, '{}') AS priorities,
                coalesce(w.due_at <= v_now, false) AND p_n > 0 AS due,
-               coalesce(s.oldest_s > 0.25 OR p_n = 0, false) AS owes
+               coalesce(s.oldest_s > 0.25 OR p_n = 0, false) AS owes,
+               count(*) FILTER (WHERE w.due_at <= v_now) OVER () AS due_bots
           FROM outbox.bots_with_work(p_bots, v_now) w
           FULL JOIN (SELECT j ->> 'bot' AS bot, jsonb_agg(j) AS settlements, max((j ->> 'age_s')::float8) AS oldest_s
                        FROM jsonb_array_elements(p_settlements) j GROUP BY 1) s ON s.bot = w.bot
-         -- In turn, not in the order of names: a bot with much to send must not starve those behind it.
-         ORDER BY coalesce(w.due_at, 'infinity'), 1
+         -- By lot, and each its share of what is left: a bot with much to send must not starve the others.
+         ORDER BY coalesce(w.due_at <= v_now, false), random()
     LOOP
         IF NOT v_bot.due AND NOT v_bot.owes THEN
             v_ask_s := least(v_ask_s, v_bot.due_in_s);
@@ -66,10 +68,13 @@ BEGIN
             v_fenced := true;
         END IF;
 
-        v_claim := outbox.claim_lanes(p_worker, v_bot.bot, CASE WHEN v_bot.due THEN v_left ELSE 0 END,
+        v_due_left := coalesce(v_due_left, v_bot.due_bots);
+        v_claim := outbox.claim_lanes(p_worker, v_bot.bot,
+                                      CASE WHEN v_bot.due THEN ceil(v_left::numeric / v_due_left)::int ELSE 0 END,
                                       v_bot.settlements, v_bot.priorities, v_now, v_may_end, v_most_bytes,
                                       v_left = p_n);
         v_left := v_left - cardinality(v_claim.slot);
+        v_due_left := v_due_left - v_bot.due::int;
         v_may_end := v_may_end - v_claim.ended;
         v_most_bytes := v_most_bytes - (SELECT coalesce(sum(l.bytes), 0) FROM unnest(v_claim.lanes) l);
         v_ask_s := least(v_ask_s, v_claim.ask_again_s, CASE WHEN NOT v_bot.due THEN v_bot.due_in_s END);

@@ -31,15 +31,19 @@ BEGIN
     settled := false;
     SELECT * INTO o FROM outbox.bot x WHERE x.bot = p_bot;
     SELECT * INTO b FROM outbox.bucket x WHERE x.bot = p_bot FOR UPDATE SKIP LOCKED;
+    IF o.bot IS NULL THEN
+        settled := true;  -- the bot is gone: nobody needs its settlements
+        RETURN;
+    END IF;
     IF b.bot IS NULL THEN
         ask_again_s := 0.002 + 0.006 * random();
         RETURN;
     END IF;
     v_as_found := b;
     b := outbox.follow_clock_back(b, o.rate_window_s, p_now);
-    IF p_worker > b.newest_worker THEN
+    IF p_worker <> ALL (b.known_workers) THEN
         b := outbox.forget_round_trip(b);
-        b.newest_worker := p_worker;
+        b.known_workers := (p_worker || b.known_workers)[:100];
     END IF;
     b := outbox.settle(b, o.rate_window_s, p_settlements);
     settled := true;

@@ -66,28 +66,35 @@ BEGIN
         -- Look after you lock (I3): what was committed while the locks above were taken is seen by this statement only.
         WITH looked AS MATERIALIZED (
             SELECT c.chat_id, h.id, h.priority, h.attempt, h.bytes, h.next_attempt_at,
-                   coalesce(outbox.lane_waits_until(c, h.priority), p_now) AS at, h.expires_at <= p_now AS ends
+                   coalesce(outbox.lane_waits_until(c, h.priority), p_now) AS at, h.expires_at <= p_now AS ends,
+                   c.last_sent_at > p_now + interval '1 s' AS is_ahead
               FROM unnest(v_free) l
              CROSS JOIN LATERAL (SELECT * FROM outbox.chat c
                                   WHERE c.chat_id = l AND c.bot = p_bot AND c.in_flight IS NULL LIMIT 1) c
              CROSS JOIN LATERAL outbox.head_of_lane(l, p_bot, p_now) h),
         judged AS MATERIALIZED (
-            SELECT k.*, CASE WHEN k.ends AND k.chat_id = ANY (v_cleared) THEN 'enough' WHEN k.ends THEN 'end' WHEN k.at > p_until THEN 'wait'
-                             WHEN k.priority > p_priority THEN 'worse' ELSE 'go' END AS verdict
+            SELECT k.*, CASE WHEN k.is_ahead THEN 'ahead'
+                             WHEN k.ends AND k.chat_id = ANY (v_cleared) THEN 'enough' WHEN k.ends THEN 'end'
+                             WHEN k.at > p_until THEN 'wait' WHEN k.priority > p_priority THEN 'worse' ELSE 'go' END AS verdict
               FROM looked k)
         SELECT array_agg(ROW(j.chat_id, j.id, j.priority, j.attempt, j.bytes, j.at)::outbox.lane
                          ORDER BY j.priority, j.next_attempt_at, j.id) FILTER (WHERE j.verdict = 'go') AS lanes,
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'go') AS taken,
                array_agg(j.chat_id) FILTER (WHERE j.verdict <> 'go') AS back,
                array_agg(j.priority) FILTER (WHERE j.verdict <> 'go') AS back_priorities,
-               array_agg(CASE j.verdict WHEN 'wait' THEN j.at WHEN 'enough' THEN p_now + interval '1 ms' ELSE p_now END)
+               array_agg(CASE j.verdict WHEN 'wait' THEN j.at WHEN 'enough' THEN p_now + interval '1 ms'
+                                          WHEN 'ahead' THEN p_now + interval '1 ms' ELSE p_now END)
                    FILTER (WHERE j.verdict <> 'go') AS back_at,
+               array_agg(j.chat_id) FILTER (WHERE j.verdict = 'ahead') AS ahead,
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'end') AS ending
           INTO r FROM judged j;
         lanes := lanes || r.lanes;
         v_taken := v_taken || r.taken;
         IF r.back IS NOT NULL THEN
             PERFORM outbox.file_wakeups(p_bot, r.back, r.back_priorities, r.back_at);
+        END IF;
+        IF r.ahead IS NOT NULL THEN
+            PERFORM outbox.pull_lanes_back(p_bot, r.ahead, p_now);
         END IF;
         IF r.ending IS NOT NULL THEN
             -- The budget of endings is spent: the wakeup filed above is for the next claim.

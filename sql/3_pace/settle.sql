@@ -27,6 +27,11 @@ BEGIN
                  AS x (slot bigint, age_s float8, result text, round_trip_s float8) LOOP
         IF s.round_trip_s >= 0 THEN
             IF b.round_trip_since IS NULL OR b.round_trip_since NOT BETWEEN v_now - interval '10 min' AND v_now THEN
+                -- Older than both cells: nothing of it counts any more.
+                IF b.round_trip_since IS NULL OR b.round_trip_since NOT BETWEEN v_now - interval '20 min' AND v_now THEN
+                    b.round_trip_s[1] := NULL;
+                    b.round_trip_answers[1] := 0;
+                END IF;
                 b.round_trip_s := ARRAY[NULL, b.round_trip_s[1]];
                 b.round_trip_answers := ARRAY[0, b.round_trip_answers[1]];
                 b.round_trip_since := v_now;

@@ -3,7 +3,8 @@
 CREATE OR REPLACE FUNCTION outbox.shape_bucket() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    -- Above 100 messages per window the ring would cost more than it gains: GCRA, without tokens (claim.sql).
+    -- Above 100 messages per window the ring would cost more than it gains: GCRA, without tokens (offer_slots).
+    v_new_at timestamptz;
     v_tokens int := CASE WHEN NEW.rate <= 100 THEN NEW.rate ELSE 0 END;
 BEGIN
     INSERT INTO outbox.bucket (bot, free_at, used_by, active_tokens)
@@ -13,13 +14,16 @@ BEGIN
         RETURN NULL;
     END IF;
     -- A token in use stays in use: a lower rate must not forget what was sent a moment ago.
+    -- Without tokens nothing tells what was sent in the last window: then they are all in use until it has passed.
+    v_new_at := CASE WHEN OLD.rate <= 100 THEN 'epoch'
+                     ELSE outbox.clock() + make_interval(secs => NEW.rate_window_s + 1) END;
     UPDATE outbox.bucket b
        SET (free_at, used_by) = (
                SELECT coalesce(array_agg(t.free_at ORDER BY t.free_at), '{}'), coalesce(array_agg(t.used_by ORDER BY t.free_at), '{}')
                  FROM (SELECT u.free_at, u.used_by
                          FROM (SELECT * FROM unnest(b.free_at, b.used_by) o (free_at, used_by)
                                UNION ALL
-                               SELECT 'epoch', 0 FROM generate_series(1, v_tokens)) u
+                               SELECT v_new_at, 0 FROM generate_series(1, v_tokens)) u
                         ORDER BY u.free_at DESC LIMIT v_tokens) t),
            active_tokens = v_tokens
      WHERE b.bot = NEW.bot;

@@ -23,7 +23,7 @@ BEGIN
                                  THEN p_slot_at[v_given] + make_interval(secs => outbox.gcra_step_s(p_rate, p_window_s))
                                  ELSE b.theoretical_at END,
            round_trip_since = b.round_trip_since, round_trip_s = b.round_trip_s,
-           round_trip_answers = b.round_trip_answers, newest_worker = b.newest_worker
+           round_trip_answers = b.round_trip_answers, known_workers = b.known_workers
      WHERE k.bot = b.bot;
 END $$;
 COMMENT ON FUNCTION outbox.take_slots IS 'Gives offered slots and writes the bucket, settlements included.';

@@ -28,6 +28,9 @@ DECLARE
     v_worker bigint;
     v_lanes int := 0;
 BEGIN
+    -- A heartbeat ahead of now was given before the clock stepped back: its lease begins anew.
+    UPDATE outbox.worker w SET heartbeat_at = outbox.clock(), lease_until = outbox.clock() + interval '20 s'
+     WHERE w.ended_at IS NULL AND w.heartbeat_at > outbox.clock() + interval '1 s';
     v_workers := ARRAY(SELECT w.id FROM outbox.worker w WHERE w.ended_at IS NULL AND w.lease_until < outbox.clock()
                         ORDER BY w.id FOR UPDATE SKIP LOCKED);
     IF v_workers = '{}' THEN

@@ -6,6 +6,6 @@ LANGUAGE sql VOLATILE AS $$
                                 error_code, error_text, retry_after_s, error_class, late)
     SELECT r.message_id, r.attempt, r.bot, r.chat_id, p_worker, r.answered_at - r.duration, r.answered_at, r.outcome,
            r.http_status, r.error_code, r.error_text, r.retry_after_s, r.error_class, NOT r.owned
-      FROM unnest(p_results) r WHERE r.outcome <> 'unsent'
+      FROM unnest(p_results) r WHERE r.outcome <> 'unsent' AND NOT r.repeated
 $$;
 COMMENT ON FUNCTION outbox.record_attempts IS 'Writes the history of API calls. Part of complete.';

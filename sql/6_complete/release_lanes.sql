@@ -15,11 +15,12 @@ BEGIN
                max(r.answered_at + make_interval(secs => r.retry_after_s)) FILTER (WHERE r.outcome = 'wait') AS wait_until,
                array_agg(r.answered_at ORDER BY r.answered_at) FILTER (WHERE r.outcome IN ('sent', 'uncertain')) AS arrived_at,
                max(r.priority) FILTER (WHERE b.applies) AS backoff_of,
-               max(p_now + outbox.backoff(r.bot, greatest(r.spent, 1))) FILTER (WHERE b.applies) AS backoff_until
+               max(p_now + outbox.backoff(r.bot, CASE WHEN r.outcome = 'wait' OR r.error_class = 'bot_unauthorized'
+                                                     THEN r.attempt ELSE greatest(r.spent, 1) END)) FILTER (WHERE b.applies) AS backoff_until
           FROM unnest(p_results) r
          CROSS JOIN LATERAL (SELECT r.owned AND r.fate = 'wait' AND (r.outcome <> 'wait' OR r.retry_after_s IS NULL)
                                  AS applies) b
-         WHERE r.owned OR r.outcome = 'sent'
+         WHERE r.owned OR r.outcome = 'sent' AND NOT r.repeated
          GROUP BY r.bot, r.chat_id),
     released AS (
         UPDATE outbox.chat c

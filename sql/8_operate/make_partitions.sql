@@ -1,7 +1,7 @@
 -- Promise: attempt and finished have a partition for each day (UTC) from yesterday to p_days ahead, and a default one, so
 -- that a missing day never stops complete. Returns how many were made; a table that is busy is left for the next call.
--- Locks: SHARE UPDATE EXCLUSIVE on the parent (ATTACH, not CREATE … PARTITION OF, which would stop every complete), for
--- 200 ms at most.  Cost: catalog look-ups.
+-- Locks: SHARE UPDATE EXCLUSIVE on the parent (ATTACH, not CREATE … PARTITION OF, which would stop every complete) and
+-- ACCESS EXCLUSIVE on the default partition; waited for 200 ms at most.  Cost: catalog look-ups.
 CREATE OR REPLACE FUNCTION outbox.make_partitions(p_days int DEFAULT 15) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE

@@ -26,13 +26,15 @@ BEGIN
     FOR r IN
         SELECT x.bot, array_agg(x.chat_id) AS chat_ids, array_agg(x.priority) AS priorities, count(*) AS missing
           FROM (SELECT DISTINCT m.bot, m.chat_id, m.priority
-                  FROM outbox.message m
+                  -- Read after this statement's snapshot: whatever it sees was filed before.
+                  FROM (SELECT outbox.clock() AS now OFFSET 0) t
+                 CROSS JOIN outbox.message m
                   LEFT JOIN outbox.chat c ON c.chat_id = m.chat_id AND c.bot = m.bot
-                 WHERE m.next_attempt_at <= v_now AND c.in_flight IS NULL
+                 WHERE m.next_attempt_at <= t.now AND c.in_flight IS NULL
                    AND NOT EXISTS (SELECT FROM outbox.wakeup w
                                     WHERE w.chat_id = m.chat_id AND w.bot = m.bot AND w.priority <= m.priority
                                       -- 10 ms: a lane that someone held is looked at a few ms later.
-                                      AND w.due_at <= greatest(v_now, m.created_at, outbox.lane_waits_until(c, m.priority))
+                                      AND w.due_at <= greatest(t.now, m.created_at, outbox.lane_waits_until(c, m.priority))
                                                       + interval '10 ms')) x
          GROUP BY x.bot
     LOOP

@@ -35,9 +35,9 @@ BEGIN
             ('outbox_producer', 'SELECT (id, correlation_id) ON outbox.message'),
             ('outbox_reader', 'USAGE ON SCHEMA outbox'),
             ('outbox_reader', 'SELECT ON outbox.history, outbox.due, outbox.limits, outbox.queue, outbox.attempt, '
-                              'outbox.bot, outbox.worker, outbox.housekeeping, outbox.depth, outbox.audit'),
+                              'outbox.bot, outbox.worker, outbox.housekeeping, outbox.depth, outbox.release, outbox.audit'),
             ('outbox_reader', 'EXECUTE ON FUNCTION outbox.clock(), outbox.lane_waits_until(outbox.chat, smallint), '
-                              'outbox.least_round_trip_s(outbox.bucket), '
+                              'outbox.least_round_trip_s(outbox.bucket), outbox.gcra_step_s(int, float8), '
                               'outbox.offer_slots(outbox.bucket, int, float8, timestamptz, int)'),
             ('outbox_worker', 'outbox_reader'),
             ('outbox_worker', 'SELECT, INSERT, UPDATE, DELETE ON outbox.bucket, outbox.chat, outbox.message, outbox.wakeup, '

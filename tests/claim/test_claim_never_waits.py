@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.invariants import scenes
 from tests.invariants.calls import Claim, Connection, claim, finish, insert, register
 from tests.invariants.checks import broken
 from tests.invariants.frozen_clock import FrozenClock
 from tests.invariants.sessions import Session
+from tests.invariants.stage import Stage
 
 
 def claim_beside(open_session: Callable[[], Session], worker: int) -> Claim:
@@ -93,3 +95,7 @@ def test_claims_of_two_workers_at_once_never_give_the_same_chat(
     frozen.advance(0.1)
     given += claim_beside(open_session, second).lanes
     assert len({lane.chat_id for lane in given}) == len(given) > 2
+
+
+def test_a_lane_that_another_session_holds_is_looked_at_again(stage: Stage) -> None:
+    scenes.a_lane_that_another_session_holds_is_looked_at_again(stage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -72,3 +74,51 @@ def test_an_outcome_that_does_not_exist_is_refused_and_changes_nothing(
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="outcome that does not exist"):
         finish(connection, worker, [lane], "delivered")
     assert status(connection, message_id) == "sending"
+
+
+OUTCOMES = ["sent", "wait", "retry", "uncertain", "dead", "unsent"]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_a_batch_brought_twice_changes_no_message_and_no_wakeup(
+    connection: Connection, frozen: FrozenClock, outcome: str
+) -> None:
+    before, after = tables_after_a_batch_brought_twice(
+        connection, outcome, "message", "wakeup", "dead_letter", "finished"
+    )
+    assert after == before
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in OUTCOMES if outcome != "unsent"])
+def test_a_batch_brought_twice_records_each_call_once(
+    connection: Connection, frozen: FrozenClock, outcome: str
+) -> None:
+    before, after = tables_after_a_batch_brought_twice(connection, outcome, "attempt")
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        "sent",
+        *OUTCOMES[1:],
+    ],
+)
+def test_a_batch_brought_twice_counts_once_in_its_group(
+    connection: Connection, frozen: FrozenClock, outcome: str
+) -> None:
+    before, after = tables_after_a_batch_brought_twice(connection, outcome, "chat")
+    assert after == before
+
+
+def tables_after_a_batch_brought_twice(connection: Connection, outcome: str, *tables: str) -> list[list[Any]]:
+    """Return what these tables held after the first telling, and after the second."""
+    worker = register(connection)
+    for _ in range(2):
+        insert(connection, -1001)
+    lanes = claim(connection, worker).lanes
+    held: list[list[Any]] = []
+    for _ in range(2):
+        finish(connection, worker, lanes, outcome, retry_after_s=3)
+        held.append([connection.execute(f"SELECT * FROM outbox.{table}").fetchall() for table in tables])
+    return held

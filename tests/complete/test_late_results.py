@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.invariants.calls import Connection, Lane, claim, finish, insert, register, status
+from tests.invariants.calls import Connection, Lane, claim, complete, finish, insert, register, result, status
 from tests.invariants.frozen_clock import FrozenClock
 
 
@@ -72,3 +72,21 @@ def test_any_other_late_result_changes_only_attempt(connection: Connection, froz
     before = [connection.execute(f"SELECT * FROM outbox.{table}").fetchall() for table in tables]
     assert finish(connection, worker, [lane], outcome, retry_after_s=60) == 0
     assert before == [connection.execute(f"SELECT * FROM outbox.{table}").fetchall() for table in tables]
+
+
+@pytest.mark.parametrize("outcome", ["retry", "uncertain", "wait", "dead", "unsent"])
+@pytest.mark.parametrize("told", ["before", "in one batch"])
+def test_a_late_sent_counts_when_the_one_that_sends_meanwhile_fails(
+    connection: Connection, frozen: FrozenClock, outcome: str, told: str
+) -> None:
+    first, message_id = register(connection), insert(connection, 1)
+    lane = reaped(connection, frozen, first)
+    second = register(connection)
+    frozen.advance(5)
+    [again] = claim(connection, second).lanes
+    if told == "before":
+        finish(connection, first, [lane])
+        finish(connection, second, [again], outcome)
+    else:
+        complete(connection, second, [result(lane), result(again, outcome)])
+    assert status(connection, message_id) == "sent", "it goes again, or to a person, though we know that it arrived"

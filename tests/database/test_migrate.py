@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from outbox.database import migrate as migration
 from outbox.database.binaries import installed_programs
 from outbox.database.ephemeral import ephemeral_server
-from outbox.database.migrate import head_revision, migrate, migrate_sql, schema_at_head
+from outbox.database.migrate import head_revision, is_current, migrate, migrate_sql, schema_at_head
 from outbox.settings import UsageError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -283,3 +283,19 @@ def run_psql(url: str, script: Path) -> None:
     command = [str(program), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_database_is_current_until_a_file_of_ours_differs(db, monkeypatch):
+    assert is_current(db.url)
+    monkeypatch.setattr("outbox.database.migrate.release_digest", lambda: "of another version")
+    assert not is_current(db.url)
+
+
+def test_a_database_without_outbox_is_not_current(empty_db):
+    assert not is_current(empty_db.url)
+
+
+def test_asking_whether_a_database_is_current_waits_for_no_reader(db):
+    with db.connect() as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM outbox.history").fetchone()
+        assert is_current(db.url)

@@ -11,6 +11,10 @@ import pytest
 from tests.conftest import Database
 from tests.invariants.frozen_clock import FrozenClock
 from tests.invariants.sessions import Session
+from tests.invariants.stage import Stage
+
+# Their assertions should say what they found, as those of a test do.
+pytest.register_assert_rewrite(*(f"tests.invariants.{name}" for name in ("scenes", "interleave", "follow", "machine")))
 
 
 @pytest.fixture
@@ -39,3 +43,9 @@ def open_session(db: Database) -> Iterator[Callable[[], Session]]:
     yield open_one
     for session in opened:
         session.close()
+
+
+@pytest.fixture
+def stage(connection: psycopg.Connection[Any], frozen: FrozenClock, open_session: Callable[[], Session]) -> Stage:
+    """All three, for checks that the tests of mutations share."""
+    return Stage(connection, frozen, open_session)

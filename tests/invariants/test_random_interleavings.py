@@ -8,8 +8,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conftest import Database
-from tests.invariants.machine import Machine, World
+from tests.invariants.machine import Machine
+from tests.invariants.world import World
 
+SHORT = 160
+OFTEN_ENOUGH = {"completed": 4, "repeated": 1, "late": 0.1}  # per example
 EXAMPLES = int(os.environ.get("OUTBOX_PROPERTY_EXAMPLES", "0"))
 
 
@@ -19,7 +22,7 @@ def test_no_interleaving_breaks_an_invariant(db: Database) -> None:
         run_state_machine_as_test(
             lambda: Machine(world),
             settings=settings(
-                max_examples=EXAMPLES or 220,
+                max_examples=EXAMPLES or SHORT,
                 stateful_step_count=50,
                 deadline=None,
                 derandomize=not EXAMPLES,  # the short run is the same for everybody; the long one looks elsewhere
@@ -30,5 +33,7 @@ def test_no_interleaving_breaks_an_invariant(db: Database) -> None:
                 suppress_health_check=list(HealthCheck),
             ),
         )
+        for what, at_least in OFTEN_ENOUGH.items():
+            assert world.happened[what] >= at_least * (EXAMPLES or SHORT), f"the run tests too little: {world.happened}"
     finally:
         world.close()

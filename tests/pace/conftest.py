@@ -1,3 +1,3 @@
-from tests.invariants.fixtures import connection, frozen, open_session
+from tests.invariants.fixtures import connection, frozen, open_session, stage
 
-__all__ = ["connection", "frozen", "open_session"]
+__all__ = ["connection", "frozen", "open_session", "stage"]

@@ -60,3 +60,29 @@ def test_a_clock_that_steps_back_between_claim_and_complete_loses_no_wakeup(
     complete(connection, worker, map(result, first))
     frozen.advance(10)
     assert len(claim(connection, worker).lanes) == 1
+
+
+def test_a_clock_that_steps_back_does_not_silence_a_chat(connection: Connection, frozen: FrozenClock) -> None:
+    worker = register(connection)
+    insert(connection, 1)
+    complete(connection, worker, map(result, claim(connection, worker).lanes))
+    frozen.advance(-600)
+    insert(connection, 1, next_attempt_at=frozen.at)
+    given = claim(connection, worker).lanes
+    for _ in range(6):
+        frozen.advance(0.5)
+        given += claim(connection, worker).lanes
+    assert len(given) == 1
+
+
+def test_a_clock_that_steps_back_does_not_prolong_a_lease(connection: Connection, frozen: FrozenClock) -> None:
+    worker = register(connection)
+    insert(connection, 1)
+    assert claim(connection, worker).lanes
+    frozen.advance(-600)
+    living = register(connection)
+    for _ in range(6):
+        frozen.advance(5)
+        connection.execute("SELECT outbox.heartbeat(%s, false)", [living])
+        connection.execute("SELECT outbox.reap()")
+    assert connection.execute("SELECT in_flight FROM outbox.chat").fetchall() == [(None,)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def command() -> None:
     console = Console()
     with (
         database_url(settings, "demo", echo=lambda text: console.print(text, style="dim", soft_wrap=True)) as server,
-        scratch_database(server, f"outbox_demo_{os.getpid()}") as url,
+        scratch_database(server, f"outbox_demo_{secrets.token_hex(4)}") as url,
         tempfile.TemporaryFile() as log,
     ):
         migrate(url)
@@ -65,7 +65,7 @@ def _last_lines(log: bytes) -> list[str]:
 
 @contextlib.contextmanager
 def _progress(console: Console) -> Iterator[demo.Show]:
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _lines(console)
         return
     columns = (

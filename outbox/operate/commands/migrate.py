@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from outbox.database.connect import database_url
@@ -27,7 +29,7 @@ def command(as_sql: bool, since: str | None) -> None:
     Exit: 0 done, 1 failed and nothing changed, 2 wrong usage
     """
     if as_sql:
-        click.echo(migrate_sql(since), nl=False)
+        sys.stdout.buffer.write(migrate_sql(since).encode())
         return
     if since is not None:
         raise UsageError("--from is for --sql: a migration reads where the database is", "Leave --from out")

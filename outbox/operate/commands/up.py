@@ -8,11 +8,11 @@ import socket
 import click
 
 from outbox.database.connect import database_url
-from outbox.database.migrate import migrate
+from outbox.database.migrate import is_current, migrate
 from outbox.deliver.worker import Worker
 from outbox.observe.logs import EventLog, set_up_logs
 from outbox.operate.up import keep_house, run, work_and_keep_house
-from outbox.settings import load_settings, read_tokens
+from outbox.settings import load_settings, read_tokens, refuse_what_is_not_obeyed
 
 
 @click.command("up")
@@ -31,6 +31,7 @@ def command(verbose: bool) -> None:
     Exit: 0 stopped by a signal, 1 failed, 2 wrong usage
     """
     settings = load_settings()
+    refuse_what_is_not_obeyed(settings)
     tokens = read_tokens(os.environ, settings.tokens_file)
     set_up_logs(settings.log, verbose=verbose)
     name = f"{socket.gethostname()}:{os.getpid()}"
@@ -39,10 +40,12 @@ def command(verbose: bool) -> None:
         click.echo(f"outbox: {text}", err=True)
 
     with database_url(settings, "up", echo=say) as url:
-        migrate(url, echo=say)
+        # Only when something changed: replacing views waits for whoever reads them.
+        if not is_current(url):
+            migrate(url, echo=say)
         if not tokens:
             say("no bot token is set, so messages wait. Set OUTBOX_TOKEN, or OUTBOX_TOKEN_<NAME> for the bot <name>.")
             run(keep_house(url, name))
             return
         worker = Worker(url, tokens, settings.api_url, name=name, emit=EventLog(name))
-        run(work_and_keep_house(url, worker, name))
+        run(work_and_keep_house(worker, name))

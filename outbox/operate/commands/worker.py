@@ -9,11 +9,11 @@ from outbox.database.connect import database_url
 from outbox.deliver.worker import CONCURRENCY, GRACE_S, Worker
 from outbox.observe.logs import EventLog, set_up_logs
 from outbox.operate.up import run, work_and_keep_house
-from outbox.settings import UsageError, load_settings, read_tokens
+from outbox.settings import UsageError, load_settings, read_tokens, refuse_what_is_not_obeyed
 
 
 @click.command("worker")
-@click.option("--bots", metavar="NAME,…", help="Serve only these of the bots that have a token.")
+@click.option("--bots", metavar="NAME,...", help="Serve only these of the bots that have a token.")
 @click.option("--name", help="Name in outbox.worker and in log lines (default: host:pid).")
 @click.option(
     "--grace-s",
@@ -44,6 +44,7 @@ def command(bots: str | None, name: str | None, grace_s: float, concurrency: int
     Exit: 0 stopped by a signal, 1 failed, 2 wrong usage
     """
     settings = load_settings()
+    refuse_what_is_not_obeyed(settings)
     tokens = read_tokens(os.environ, settings.tokens_file)
     wanted = [bot.strip().lower() for bot in bots.split(",") if bot.strip()] if bots is not None else None
     if not tokens:
@@ -64,4 +65,4 @@ def command(bots: str | None, name: str | None, grace_s: float, concurrency: int
             grace_s=grace_s,
             concurrency=concurrency,
         )
-        run(work_and_keep_house(url, worker, name))
+        run(work_and_keep_house(worker, name))

@@ -13,6 +13,8 @@ LANGUAGE sql STABLE AS $$
          CROSS JOIN LATERAL (SELECT w.bot, w.priority, w.due_at FROM outbox.wakeup w
                               WHERE (w.bot, w.priority) > (s.bot, s.priority)
                               ORDER BY w.bot, w.priority, w.due_at LIMIT 1) n)
-    SELECT s.bot, min(s.due_at), coalesce(array_agg(s.priority) FILTER (WHERE s.due_at <= p_now), '{}') FROM soonest s WHERE s.bot = ANY (p_bots) GROUP BY s.bot
+    SELECT s.bot, min(s.due_at), coalesce(array_agg(s.priority) FILTER (WHERE s.due_at <= p_now), '{}')
+      FROM soonest s WHERE s.bot = ANY (p_bots) GROUP BY s.bot
 $$;
-COMMENT ON FUNCTION outbox.bots_with_work IS 'Which of these bots have wakeups, when the soonest is due, and which priorities are due.';
+COMMENT ON FUNCTION outbox.bots_with_work IS
+    'Which of these bots have wakeups, when the soonest is due, and which priorities are due.';

@@ -83,7 +83,8 @@ BEGIN
                                                    ELSE greatest(lanes[i].may_go_at, p_now) END))
            FROM unnest(v_match.left_over) i
            LEFT JOIN LATERAL outbox.head_of_lane(lanes[i].chat_id, p_bot, p_now) h ON true HAVING count(*) > 0;
-        SELECT coalesce(array_agg(lanes[g.lane] ORDER BY g.place), '{}'), coalesce(array_agg(v_offer.slot_at[g.slot] ORDER BY g.place), '{}'),
+        SELECT coalesce(array_agg(lanes[g.lane] ORDER BY g.place), '{}'),
+               coalesce(array_agg(v_offer.slot_at[g.slot] ORDER BY g.place), '{}'),
                coalesce(array_agg(v_offer.token[g.slot] ORDER BY g.place), '{}'),
                coalesce(array_agg(b.last_slot + g.place ORDER BY g.place), '{}')
           INTO lanes, slot_at, v_token, slot

@@ -1,5 +1,6 @@
 -- Promise: the spacing of slots, in seconds, for limits above 100 messages per window, where GCRA serves without tokens.
--- Locks: nothing.  Cost: arithmetic. 3.5 %: GCRA pays the largest jitter, not the mean: 1 / (1 + J), here for J = 35 ms (DESIGN section 4).
+-- Locks: nothing.  Cost: arithmetic.
+-- 3.5 %: GCRA pays the largest jitter, not the mean: 1 / (1 + J), here for J = 35 ms (DESIGN section 4).
 CREATE OR REPLACE FUNCTION outbox.gcra_step_s(p_rate int, p_window_s float8) RETURNS float8
 LANGUAGE sql IMMUTABLE AS $$ SELECT 1.035 * p_window_s / p_rate $$;
 COMMENT ON FUNCTION outbox.gcra_step_s IS 'Spacing of slots in seconds where GCRA serves: limits above 100 per window.';

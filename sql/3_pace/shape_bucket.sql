@@ -19,7 +19,8 @@ BEGIN
                      ELSE outbox.clock() + make_interval(secs => NEW.rate_window_s + 1) END;
     UPDATE outbox.bucket b
        SET (free_at, used_by) = (
-               SELECT coalesce(array_agg(t.free_at ORDER BY t.free_at), '{}'), coalesce(array_agg(t.used_by ORDER BY t.free_at), '{}')
+               SELECT coalesce(array_agg(t.free_at ORDER BY t.free_at), '{}'),
+                      coalesce(array_agg(t.used_by ORDER BY t.free_at), '{}')
                  FROM (SELECT u.free_at, u.used_by
                          FROM (SELECT * FROM unnest(b.free_at, b.used_by) o (free_at, used_by)
                                UNION ALL

@@ -16,7 +16,8 @@ BEGIN
                array_agg(r.answered_at ORDER BY r.answered_at) FILTER (WHERE r.outcome IN ('sent', 'uncertain')) AS arrived_at,
                max(r.priority) FILTER (WHERE b.applies) AS backoff_of,
                max(p_now + outbox.backoff(r.bot, CASE WHEN r.outcome = 'wait' OR r.error_class = 'bot_unauthorized'
-                                                     THEN r.attempt ELSE greatest(r.spent, 1) END)) FILTER (WHERE b.applies) AS backoff_until
+                                                      THEN r.attempt ELSE greatest(r.spent, 1) END))
+                   FILTER (WHERE b.applies) AS backoff_until
           FROM unnest(p_results) r
          CROSS JOIN LATERAL (SELECT r.owned AND r.fate = 'wait' AND (r.outcome <> 'wait' OR r.retry_after_s IS NULL)
                                  AS applies) b

@@ -23,7 +23,7 @@ RECONNECT_GIVE_UP_S = 4.0
 POOL_TIMEOUT_S = 5.0
 
 # These make a database of their own; for the others a typo must not mean "an empty database".
-STARTS_EMBEDDED_SERVER = frozenset({"demo", "up", "db", "bench"})
+STARTS_EMBEDDED_SERVER = frozenset({"demo", "up", "db"})
 # These do not even look into one that runs: a worker belongs to the database that it was given.
 NEVER_EMBEDDED_SERVER = frozenset({"worker", "migrate"})
 

@@ -90,10 +90,32 @@ async def stats_between(telegram: Simulator, after: float, before: float) -> dic
         return dict(json.loads(await answer.text()))
 
 
+async def faults(telegram: Simulator) -> list[dict[str, Any]]:
+    """Return the rules in force with what they did so far."""
+    async with aiohttp.ClientSession() as session, session.get(f"{telegram.url}/_sim/faults") as answer:
+        answer.raise_for_status()
+        return list(await answer.json())
+
+
+async def clear_faults(telegram: Simulator) -> None:
+    """End every fault and what it began."""
+    async with aiohttp.ClientSession() as session, session.delete(f"{telegram.url}/_sim/faults") as answer:
+        answer.raise_for_status()
+
+
 async def until_accepted(telegram: Simulator, count: int, timeout_s: float = 30.0) -> dict[str, Any]:
     """Wait until the simulator has accepted so many calls; return its figures. Raises TimeoutError."""
+    return await _until(telegram, "accepted", count, timeout_s)
+
+
+async def until_broken(telegram: Simulator, count: int, timeout_s: float = 30.0) -> dict[str, Any]:
+    """Wait until its faults have hit so many calls; return its figures. Raises TimeoutError."""
+    return await _until(telegram, "errors", count, timeout_s)
+
+
+async def _until(telegram: Simulator, figure: str, count: int, timeout_s: float) -> dict[str, Any]:
     async with asyncio.timeout(timeout_s):
-        while (stats := await telegram.stats())["accepted"] < count:
+        while (stats := await telegram.stats())[figure] < count:
             await asyncio.sleep(LOOK_S)
         return stats
 

@@ -19,9 +19,9 @@ class Figure:
 
     @property
     def missed(self) -> bool:
-        """Whether the value lies beyond its mark."""
-        return (self.at_least is not None and self.value < self.at_least) or (
-            self.at_most is not None and self.value > self.at_most
+        """Whether the value lies beyond its mark. A value that could not be taken (nan) misses any mark."""
+        return (self.at_least is not None and not self.value >= self.at_least) or (
+            self.at_most is not None and not self.value <= self.at_most
         )
 
     @property
@@ -33,15 +33,18 @@ class Figure:
 
     def as_json(self, bench: str) -> str:
         """Return the line of `--json`; `mark` is only there when the figure has one."""
-        value = round(self.value, 4)
+        value = round(self.value, 4) if math.isfinite(self.value) else None
         line = {"bench": bench, "figure": self.name, "value": value, "unit": self.unit}
         return json.dumps(line | ({"mark": self.mark} if self.mark else {}))
 
-    def as_row(self, bench: str) -> str:
+    def as_row(self, scenario: str) -> str:
         """Return the line of the table."""
         value = f"{self.value:,.0f}" if abs(self.value) >= 1000 else f"{self.value:,.4g}"
-        row = f"{bench:<9} {self.name:<58} {value:>9} {self.unit:<10} {self.mark:<10}"
-        return row + ("  MISSED" if self.missed else "")
+        verdict = "" if not self.mark else "MISSED" if self.missed else "ok"
+        return f"{scenario:<18} {self.name:<60} {value:>9} {self.unit:<10} {self.mark:<10} {verdict}".rstrip()
+
+
+HEADING = f"{'scenario':<18} {'figure':<60} {'value':>9} {'unit':<10} {'mark':<10} verdict"
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -47,9 +47,20 @@ class NoopWorker:
         if not lanes:
             return []
         self._settlements += [
-            {"bot": lane[0], "slot": lane[9], "age_s": 0, "result": "ok", "round_trip_s": 0.01} for lane in lanes
+            {
+                "bot": lane[0],
+                "chat_id": lane[1],
+                "slot": lane[9],
+                "age_s": 0,
+                "result": "ok",
+                "round_trip_s": 0.01,
+                "retry_after_s": None,
+            }
+            for lane in lanes
         ]
-        self._connection.execute(_COMPLETE, (self._worker, json.dumps([sent(*lane[:4]) for lane in lanes])))
+        self._connection.execute(
+            _COMPLETE, (self._worker, json.dumps([sent(lane[0], lane[1], lane[2], lane[3], lane[8]) for lane in lanes]))
+        )
         return [lane[1] for lane in lanes]
 
 
@@ -59,8 +70,8 @@ def register(connection: psycopg.Connection[Any]) -> int:
     return int(worker)
 
 
-def sent(bot: str, chat_id: str, message_id: int, attempt: int) -> dict[str, Any]:
-    """Return the result of a message that was sent just now."""
+def sent(bot: str, chat_id: str, message_id: int, attempt: int, correlation_id: str | None = None) -> dict[str, Any]:
+    """Return the result of a message that was sent just now, with every field that a worker sends."""
     return {
         "bot": bot,
         "chat_id": chat_id,
@@ -69,5 +80,15 @@ def sent(bot: str, chat_id: str, message_id: int, attempt: int) -> dict[str, Any
         "outcome": "sent",
         "age_s": 0,
         "duration_s": 0.01,
+        "http_status": 200,
+        "error_code": None,
+        "error_class": None,
+        "error_text": None,
+        "retry_after_s": None,
         "telegram_message_id": 1,
+        "meaning": "sent",
+        "reach": None,
+        "migrate_to": None,
+        "telegram_answer": {"message_id": 1},
+        "correlation_id": correlation_id,
     }

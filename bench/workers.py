@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,7 @@ QUIET: Final = {"OUTBOX_METRICS_ADDR": "off", "OUTBOX_ADMIN_ADDR": "off"}
 
 @contextlib.asynccontextmanager
 async def workers(url: str, *api_urls: str) -> AsyncIterator[list[asyncio.subprocess.Process]]:
-    """Run a worker per API URL; more may be appended. All are stopped after the block."""
+    """Run a worker per API URL; more may be appended, or put in a dead one's place. All are stopped after the block."""
     running: list[asyncio.subprocess.Process] = []
     try:
         for api_url in api_urls:
@@ -29,5 +31,19 @@ async def workers(url: str, *api_urls: str) -> AsyncIterator[list[asyncio.subpro
 
 async def one_more(url: str, api_url: str, name: str) -> asyncio.subprocess.Process:
     """Start a worker without metrics and admin page, whose log lines nobody wants."""
+    environment = {"OUTBOX_TOKEN": TOKEN, "OUTBOX_DATA_DIR": _spools().name} | QUIET
     with Path(os.devnull).open("wb") as nowhere:
-        return await start_worker(url, api_url, name=name, tokens={"OUTBOX_TOKEN": TOKEN} | QUIET, log=nowhere)
+        return await start_worker(url, api_url, name=name, tokens=environment, log=nowhere)
+
+
+async def kill(worker: asyncio.subprocess.Process) -> None:
+    """SIGKILL it."""
+    with contextlib.suppress(ProcessLookupError):
+        worker.kill()
+    await worker.wait()
+
+
+@functools.cache
+def _spools() -> tempfile.TemporaryDirectory[str]:
+    """One folder for all workers of this process, as on one machine: the next one finds what a dead one left."""
+    return tempfile.TemporaryDirectory(prefix="outbox-bench-")

@@ -57,6 +57,8 @@ bot = Table(
     _needed("keep_payload", BOOLEAN, "true"),
     Column("telegram_id", BigInteger),
     _needed("created_at", TIME, "now()"),
+    _needed("breaker_probes", Integer, "3"),
+    Column("paid_broadcast_refused_at", TIME),
 )
 
 bucket = Table(
@@ -85,6 +87,41 @@ bucket = Table(
     Column("paused_reason", Text),
     _needed("stopped", BOOLEAN, "false"),
     _needed("unauthorised", BOOLEAN, "false"),
+    Column("answered_cell_at", TIME),
+    _needed("answered", ARRAY(Integer), "'{0,0,0,0,0,0,0,0,0,0}'::int[]"),
+    _needed("flooded", ARRAY(Integer), "'{0,0,0,0,0,0,0,0,0,0}'::int[]"),
+    _needed("flood_chats", ARRAY(Text), "'{}'::text[]"),
+    _needed("flood_at", ARRAY(TIME), "'{}'::timestamptz[]"),
+    _needed("flood_until", ARRAY(TIME), "'{}'::timestamptz[]"),
+    Column("ceiling", Integer),
+    _needed("probe_s", DOUBLE_PRECISION, "60"),
+    _needed("lowered_in_a_row", Integer, "0"),
+    Column("trusted_until", TIME),
+    Column("breaker_reason", Text),
+    _needed("breaker_refused", ARRAY(Integer), "'{0,0,0,0,0,0}'::int[]"),
+    _needed("refused_chats", ARRAY(Text), "'{}'::text[]"),
+    _needed("refused_at", ARRAY(TIME), "'{}'::timestamptz[]"),
+    _needed("probes", Integer, "0"),
+    _needed("probes_passed", Integer, "0"),
+    Column("probed_at", TIME),
+    _needed("probes_after", BigInteger, "0"),
+    _needed("reply_slot", BigInteger, "0"),
+    _needed("reply_run", Integer, "0"),
+)
+
+breaker_change = Table(
+    "breaker_change",
+    metadata,
+    _numbered(),
+    _needed("bot", Text),
+    _needed("at", TIME),
+    _needed("breaker", Text),
+    _needed("reason", Text),
+    Column("until", TIME),
+    _needed("answered", Integer),
+    _needed("failed", Integer),
+    _needed("refused", Integer),
+    Index("breaker_change_bot", "bot", "at"),
 )
 
 chat = Table(
@@ -104,6 +141,8 @@ chat = Table(
     Column("suppressed_reason", Text),
     _needed("suppression_evidence", Integer, "0"),
     Column("moved_to", CHAT_ID),
+    Column("suppressed_at", TIME),
+    Column("replied_at", TIME),
 )
 
 message = Table(
@@ -142,6 +181,19 @@ wakeup = Table(
     _needed("due_at", TIME),
     _needed("chat_id", CHAT_ID),
     Index("wakeup_due", "bot", "priority", "due_at"),
+)
+
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("ticket", BigInteger, Identity(always=True), primary_key=True),
+    _needed("bot", Text),
+    _needed("chat_id", CHAT_ID),
+    _needed("slot", BigInteger),
+    _needed("slot_at", TIME),
+    Column("waited_until", TIME),
+    _needed("next_send_at", TIME),
+    _needed("runs_out_at", TIME),
 )
 
 request = Table(
@@ -193,6 +245,8 @@ attempt = Table(
     Column("retry_after_s", DOUBLE_PRECISION),
     Column("error_class", Text),
     _needed("late", BOOLEAN, "false"),
+    Column("correlation_id", Text),
+    Column("tag", Text),
     Index("attempt_message", "message_id"),
     postgresql_partition_by="RANGE (answered_at)",
 )
@@ -218,6 +272,7 @@ finished = Table(
     Column("error_text", Text),
     Column("worker", BigInteger),
     _needed("xid", XID8, "pg_current_xact_id()"),
+    Column("telegram_answer", JSONB),
     Index("finished_commit_order", "xid", "id"),
     Index("finished_correlation", "correlation_id"),
     postgresql_partition_by="RANGE (finished_at)",
@@ -314,4 +369,29 @@ depth = Table(
     _needed("retrying", BigInteger),
     _needed("oldest_age_s", DOUBLE_PRECISION),
     _needed("measured_at", TIME),
+)
+
+backlog = Table(
+    "backlog",
+    metadata,
+    Column("bot", Text, primary_key=True),
+    _needed("measured_at", TIME),
+    _needed("measured_xid", XID8),
+    _needed("last_slot", BigInteger),
+    _needed("due", ARRAY(BigInteger)),
+    _needed("heads", ARRAY(BigInteger)),
+    _needed("saturating", ARRAY(BigInteger)),
+    _needed("lasting_lanes", ARRAY(BigInteger)),
+    _needed("longest", ARRAY(BigInteger)),
+    _needed("arrived_per_s", ARRAY(DOUBLE_PRECISION)),
+    _needed("other_per_s", DOUBLE_PRECISION),
+)
+
+identity = Table(
+    "identity",
+    metadata,
+    Column("only_row", BOOLEAN, primary_key=True, server_default=text("true")),
+    _needed("environment", Text),
+    _needed("system_identifier", Text),
+    _needed("adopted_at", TIME),
 )

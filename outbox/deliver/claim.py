@@ -48,6 +48,7 @@ class Claims:
         bots: Callable[[], Sequence[str]],
         bell_works: Callable[[], bool],
         emit: Emit,
+        may_claim: Callable[[], bool] = lambda: True,
     ) -> None:
         self._connections = connections
         self._lease = lease
@@ -57,6 +58,7 @@ class Claims:
         self._bots = bots
         self._bell_works = bell_works
         self._emit = emit
+        self._may_claim = may_claim
         self._settlements: list[Settlement] = []
         self._full = False
 
@@ -75,7 +77,7 @@ class Claims:
         backoff = Backoff()
         while not stopping.is_set():
             try:
-                delay_s = await self._claim_once(flight.free, flight.launch)
+                delay_s = await self._claim_once(flight.free if self._may_claim() else 0, flight.launch)
                 backoff.reset()
             except (DatabaseAwayError, AnswerLostError, psycopg.Error) as error:
                 delay_s = backoff.next_s()
@@ -203,10 +205,12 @@ def _lane(incarnation: int, row: tuple[Any, ...], claimed_s: float) -> Lane:
 def _told(settlement: Settlement, now: float) -> dict[str, Any]:
     return {
         "bot": settlement.bot,
+        "chat_id": settlement.chat_id,
         "slot": settlement.slot,
         "age_s": max(0.0, now - settlement.answered_s),
         "result": settlement.result,
         "round_trip_s": settlement.round_trip_s,
+        "retry_after_s": settlement.retry_after_s,
     }
 
 

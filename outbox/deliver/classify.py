@@ -1,46 +1,37 @@
 """An answer of the Bot API, or its absence, becomes an outcome: the one table.
 
-Sources: tdlib/telegram-bot-api Client.cpp (fail_query_with_error), the answers in tests/classify/telegram_errors.tsv.
-Decided by `parameters`, then by code, then by text without regard to case: wording changes over the years.
+Sources: tdlib/telegram-bot-api Client.cpp (fail_query_with_error, on_message_send_failed, check_chat_access) and the
+answers in tests/classify/telegram_errors.tsv. Decided by `parameters`, then by code, then by text without regard to
+case: wording changes over the years, so a rule looks for what a sentence says and not for the sentence.
 """
 
-import json
-import math
 import re
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
-from outbox.redact import scrub
+from outbox.deliver.answer import (
+    Answer,
+    Failure,
+    FailureKind,
+    Said,
+    clean,
+    first_message_id,
+    migrate_to,
+    read,
+    retry_after_s,
+    worth_keeping,
+)
+
+__all__ = ["Answer", "Failure", "Outcome", "classify"]
 
 Meaning = Literal[
     "sent", "benign_success", "wait", "retry", "uncertain", "dead", "chat_suppressed", "bot_level", "migrated", "unsent"
 ]
+Reach = Literal["message", "chat", "bot"]
 Ending = Literal["sent", "wait", "retry", "uncertain", "dead", "unsent"]
-Settle = Literal["ok", "fail", "flood", "unsent"]
-FailureKind = Literal["unsent", "unreachable", "timeout", "connection_lost", "stopped"]
+Settle = Literal["ok", "fail", "flood", "unsent", "refused", "unauthorised"]
 
-ERROR_TEXT_CHARS = 500
-RETRY_AFTER_MAX_S = 366 * 86400.0  # beyond any value seen (14 hours); an interval in SQL must not overflow
-BIGINT_MAX = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP response. `complete` is False when its body broke off or was larger than what is read."""
-
-    http_status: int
-    body: bytes = field(repr=False)
-    retry_after_header: str | None = None
-    complete: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """No response. unsent: the worker held it back · unreachable: it tried, nothing was written ·
-    timeout, connection_lost, stopped: the request had been written."""
-
-    kind: FailureKind
-    text: str
+STORY_WAIT_S: Final = 3600.0  # a story's flood names a day weeks ahead: asking every hour is often enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +39,21 @@ class Outcome:
     outcome: Ending
     """What complete is told."""
     meaning: Meaning
-    """What the answer is, in the words of telegram_errors.tsv; how far it reaches is decided elsewhere."""
+    """What the answer is, in the words of telegram_errors.tsv."""
+    reach: Reach
+    """How far it reaches: this message, its chat, or all of the bot's."""
     settle: Settle
     """What the slot's settlement is told."""
     error_class: str | None = None
     error_text: str | None = None
     """At most 500 characters, without bot tokens."""
     retry_after_s: float | None = None
+    """Of a flood, also where the outcome is uncertain because some of an album may have been sent before it."""
+    migrate_to: str | None = None
+    """The chat's new id, where the meaning is migrated."""
     telegram_message_id: int | None = None
+    telegram_answer: dict[str, Any] | None = None
+    """Ids and files of what was sent."""
     http_status: int | None = None
     error_code: int | None = None
 
@@ -63,117 +61,229 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class _Rule:
     meaning: Meaning
+    reach: Reach
     error_class: str
-    codes: frozenset[int] | None = None
+    codes: frozenset[int]
     """Empty means any."""
-    text: re.Pattern[str] | None = None
-    methods: frozenset[str] | None = None
-    outcome: Ending | None = None
+    text: re.Pattern[str] | None
+    methods: re.Pattern[str] | None
+    """The methods of which this is true; of others a later rule decides."""
+    far: re.Pattern[str] | None
+    """The methods from which it reaches that far; from others it reaches the message only."""
+    outcome: Ending | None
     """Only where the meaning alone does not say it."""
 
-    def fits(self, method: str, code: int, text: str) -> bool:
+    def fits(self, method: str, said: Said) -> bool:
         return (
-            (self.codes is None or code in self.codes)
-            and (self.methods is None or method in self.methods)
-            and (self.text is None or self.text.search(text) is not None)
+            (not self.codes or said.code in self.codes)
+            and (self.methods is None or self.methods.match(method) is not None)
+            and (self.text is None or self.text.search(said.words) is not None)
         )
 
 
 def _rule(
     meaning: Meaning,
+    reach: Reach,
     error_class: str,
     *codes: int,
     text: str | None = None,
-    methods: frozenset[str] | None = None,
+    methods: re.Pattern[str] | None = None,
+    far: re.Pattern[str] | None = None,
     outcome: Ending | None = None,
 ) -> _Rule:
     pattern = re.compile(text, re.IGNORECASE) if text else None
-    return _Rule(meaning, error_class, frozenset(codes) or None, pattern, methods, outcome)
+    return _Rule(meaning, reach, error_class, frozenset(codes), pattern, methods, far, outcome)
 
 
-# Several messages by one call: an error may have come after some of them were sent.
-_MANY = frozenset({"sendmediagroup", "copymessages", "forwardmessages"})
+def _methods(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+# Several messages by one call. The server answers when all parts have ended, with the first failure: as
+# "failed to send message #N ...", N counting the parts in the order they ended, or as it is for 401, 429 and 5xx.
+_MANY: Final = _methods(r"(sendMediaGroup|copyMessages|forwardMessages)$")
+_COPIES: Final = _methods(r"(copy|forward)Messages$")
+
+# A copy names two chats, and the one it is taken from is refused in the same words: that says nothing of the lane's.
+_NO_COPY: Final = _methods(r"(?!(copy|forward)Messages?$)")
+# From other methods the same words say that the bot may not do that one thing.
+_SEND_OR_COPY: Final = _methods(r"send|copy|forward")
+_SEND: Final = _methods(r"send")
 
 # Doing these twice is the same as doing them once (TELEGRAM.md section 5), so not knowing is no reason to stop.
-_REPEATABLE = re.compile(
-    r"^(edit(?!story)|delete|pin|unpin|setmessagereaction|sendchataction|get|setmy|setchat|answer(callback|inline)query)",
-    re.IGNORECASE,
+_REPEATABLE: Final = _methods(
+    r"(edit(?!Story)|delete|pin|unpin|setMessageReaction|sendChatAction|get|setMy|setChat|answer(Callback|Inline)Query)"
 )
 
-# The first rule that fits decides. Codes are the body's error_code, else the HTTP status.
-_RULES: tuple[_Rule, ...] = (
-    # Albums hide the failure of one part in a 400: what is known of the others is that nothing is known.
-    _rule("uncertain", "partly_sent", 400, text=r"failed to send message #\d+ .*too many requests"),
-    _rule("uncertain", "partly_sent", 400, text=r"failed to send message #([2-9]|\d\d+) ", methods=_MANY),
-    # Floods.
-    _rule("wait", "flood", 429, 420),
-    _rule("wait", "flood", text=r"too many requests: retry after|FLOOD_(\w+_)?WAIT_|SLOWMODE_WAIT|SEND_FLOOD"),
+# Pieces of sentences.
+_CANNOT: Final = r"(can['’]?t|can ?not|may not|(is|are) not (allowed|able|permitted) to|(is|are) unable to)"
+_MAY_NOT: Final = (
+    r"((not enough|no|insufficient|lacks?( the)?|without( the)?|needs?|(do|does)(n['’]?t| not) have( the| enough)?)"
+    r" (\w+ )?(rights?|permissions?|privileges?) to|not (allowed|permitted) to|forbidden to)"
+)
+_WRITE: Final = r"(send|write|post|publish)"
+_FLOOD: Final = re.compile(r"too many requests|flood control|FLOOD_(\w+_)?WAIT|SLOWMODE_WAIT|SEND_FLOOD", re.IGNORECASE)
+
+# 403 becomes 400 where its text is the core's own, in capitals; the text of an album's part keeps its 403.
+_NO: Final = (400, 403)
+
+# The first rule that fits decides.
+_RULES: Final[tuple[_Rule, ...]] = (
+    # An album hides the failure of a part: what is known of the others is that nothing is known.
+    _rule("uncertain", "chat", "partly_sent", *_NO, text=rf"failed to \w+ \w+ #\d+.*({_FLOOD.pattern})"),
+    _rule("uncertain", "message", "partly_sent", *_NO, text=r"failed to \w+ \w+ #([2-9]|\d\d+)\b", methods=_MANY),
+    # Floods. How far they reach is not in the answer: the chat at first, and SQL sees when it is the bot.
+    _rule("wait", "chat", "flood", 429, 420),
+    _rule("wait", "chat", "flood", text=_FLOOD.pattern),
     # Already as wished: what a repeated edit, delete or pin gets when the first one had worked.
     _rule(
         "benign_success",
+        "message",
         "already_done",
         400,
-        text=r"not modified|NOT_MODIFIED|HIDE_REQUESTER_MISSING|message to (unpin|delete) not found",
+        text=r"\bnot (been )?(modified|changed)\b|NOT_MODIFIED|HIDE_REQUESTER_MISSING"
+        r"|message to (unpin|delete) (was |is )?not found",
     ),
-    # The bot as a whole. A kick once came as "Unauthorized", so the text goes first.
-    _rule("chat_suppressed", "kicked", text=r"bot was kicked"),
-    _rule("dead", "method_not_found", 404, text=r"method not found"),
-    _rule("bot_level", "bot_unauthorized", 401, 404, 421, outcome="retry"),
-    _rule("bot_level", "bot_unauthorized", 400, text=r"logged out", outcome="retry"),
-    _rule("bot_level", "bot_conflict", 409, outcome="retry"),
-    _rule("bot_level", "http_version", 505, outcome="retry"),
-    _rule("bot_level", "paid_broadcast_refused", 400, text=r"FLOODSKIP_NOT_ALLOWED"),
-    _rule("bot_level", "bot_refused", 400, text=r"BOT_VERIFIER_FORBIDDEN|bot has already been closed"),
-    _rule("bot_level", "bot_refused", 500, text=r"failed to save certificate"),
+    # The person or the chat. A kick once came as "Unauthorized", so these go before the bot.
+    _rule(
+        "chat_suppressed",
+        "chat",
+        "blocked",
+        *_NO,
+        401,
+        text=r"\bbot (was|is|has been|got) blocked|\bblocked (the |this |your )?bot\b"
+        r"|\bblocked by (the |this |a )?(user|recipient)|USER_IS_BLOCKED|YOU_BLOCKED_USER",
+    ),
+    _rule(
+        "chat_suppressed",
+        "chat",
+        "deactivated",
+        *_NO,
+        text=r"\b(user|account|recipient) (is|was|has been) (deactivated|deleted)|INPUT_USER_DEACTIVATED",
+    ),
+    _rule(
+        "chat_suppressed",
+        "chat",
+        "kicked",
+        *_NO,
+        401,
+        text=r"\b(bot|you) (was|were|is|are|has been|have been|got) (kicked|banned|removed|expelled) from",
+        far=_NO_COPY,
+    ),
+    _rule(
+        "chat_suppressed",
+        "chat",
+        "not_a_member",
+        *_NO,
+        401,
+        text=r"(?<!user is )(?<!user was )\bnot a (member|participant) (of|in)\b|CHANNEL_PRIVATE",
+        far=_NO_COPY,
+    ),
+    _rule(
+        "chat_suppressed",
+        "chat",
+        "chat_deleted",
+        *_NO,
+        text=r"\b(group|supergroup|channel|chat) (is|was|has been) (deleted|deactivated)",
+    ),
+    # The bot as a whole: only a refusal of its bot token. A bare 404 is about the URL, which holds the bot token.
+    _rule("dead", "message", "method_not_found", 404, text=r"\bmethod (was |is )?not found|\bunknown method"),
+    _rule("dead", "message", "not_found", 404, text=r"not found: (?!absolute)"),
+    _rule("bot_level", "bot", "bot_unauthorized", 401, 404, 421, outcome="retry"),
+    _rule("bot_level", "bot", "bot_unauthorized", 400, text=r"\blogged out\b", outcome="retry"),
+    # Every call with the flag fails, so the message waits and claim leaves the flag out.
+    _rule("bot_level", "bot", "paid_broadcast_refused", *_NO, text=r"FLOODSKIP|\bpaid[ _]broadcast", outcome="retry"),
+    _rule("bot_level", "message", "bot_conflict", 409, outcome="retry"),
+    _rule("bot_level", "message", "http_version", 505, outcome="retry"),
+    _rule("bot_level", "message", "bot_refused", 400, text=r"BOT_VERIFIER_FORBIDDEN|bot has already been closed"),
+    _rule("bot_level", "message", "bot_refused", 500, text=r"failed to save certificate"),
     # The server's own trouble. A 500 is not always temporary.
-    _rule("dead", "server_refused", 500, text=r"requested data is inaccessible|unexpected \w+ error"),
-    _rule("retry", "restarting", 500, text=r"\brestart"),
-    _rule("retry", "unavailable", 503),
-    _rule("uncertain", "bad_gateway", 502),
-    _rule("uncertain", "gateway_timeout", 504),
-    # The chat.
-    _rule("chat_suppressed", "blocked", 403, text=r"blocked by the user"),
-    _rule("chat_suppressed", "deactivated", 403, text=r"user is deactivated"),
-    _rule("chat_suppressed", "not_a_member", 403, text=r"not a member of"),
-    _rule("chat_suppressed", "cannot_initiate", 403, text=r"can't (initiate conversation|send messages to)"),
-    _rule(
-        "chat_suppressed", "chat_not_found", 400, text=r"\bchat not found|PEER_ID_INVALID|have no access to the user"
-    ),
-    _rule("chat_suppressed", "thread_not_found", 400, text=r"message thread not found"),
+    _rule("dead", "message", "server_refused", 500, text=r"requested data is inaccessible|unexpected \w+ error"),
+    _rule("retry", "message", "restarting", 500, text=r"\brestart"),
+    _rule("retry", "message", "unavailable", 503),
+    _rule("retry", "message", "request_not_read", 408, 425),
+    _rule("uncertain", "message", "bad_gateway", 502),
+    _rule("uncertain", "message", "gateway_timeout", 504),
+    # May the bot write here at all? Seen as Telegram's own fault, for hours and in every chat: evidence, not proof.
     _rule(
         "chat_suppressed",
+        "chat",
+        "cannot_initiate",
+        *_NO,
+        text=rf"{_CANNOT} (initiate|start|begin|open) (a |the )?(new )?(conversation|chat|dialog)"
+        rf"|\bbots? {_CANNOT} {_WRITE}( \w+)? to (the |a |this |other )?(bots?|users?)\b",
+        far=_SEND_OR_COPY,
+    ),
+    _rule(
+        "chat_suppressed",
+        "chat",
+        "chat_not_found",
+        *_NO,
+        text=r"\b(chat|channel|group)( was| is)? not found|\b(chat|channel|group) (does not|doesn['’]?t) exist"
+        r"|PEER_ID_INVALID|CHAT_ID_INVALID|\bno access to the (user|chat)",
+        far=_NO_COPY,
+    ),
+    _rule(
+        "chat_suppressed",
+        "chat",
         "no_rights",
-        400,
-        text=r"(not enough|have no) rights to send|have no write access"
-        r"|CHAT_(WRITE|GUEST_SEND|SEND_\w+)_FORBIDDEN|CHAT_(ADMIN_REQUIRED|RESTRICTED)",
+        *_NO,
+        text=rf"{_MAY_NOT} {_WRITE} (an? |any |new |plain |text )*messages?\b|{_MAY_NOT} {_WRITE} (anything )?(to|in)\b"
+        r"|\bno write access|\bneeds? admin\w* (rights?|permissions?)"
+        r"|CHAT_(WRITE|GUEST_SEND|SEND_PLAIN)_FORBIDDEN|CHAT_(ADMIN_REQUIRED|RESTRICTED)",
+        far=_SEND_OR_COPY,
     ),
     _rule(
         "chat_suppressed",
+        "chat",
         "chat_refused",
-        400,
-        text=r"CHANNEL_(INVALID|PUBLIC_GROUP_NA)|ALLOW_PAYMENT_REQUIRED|USER_BOT_TO_BOT_DISABLED",
+        *_NO,
+        text=r"CHANNEL_(INVALID|PUBLIC_GROUP_NA)|USER_BOT_TO_BOT_DISABLED|PRIVACY_PREMIUM_REQUIRED",
+        far=_SEND,
     ),
-    _rule("chat_suppressed", "business_connection", 400, text=r"business connection not found|BUSINESS_\w+_INVALID"),
+    # An album is made ready as a whole: nothing of it was sent when its first part failed. Copies go one by one.
+    _rule("uncertain", "message", "partly_sent", *_NO, text=r"failed to \w+ \w+ #1\b", methods=_COPIES),
+    # Refused here, but for one kind of media, one topic, one connection, one price: other messages pass.
+    _rule("chat_suppressed", "message", "kind_refused", *_NO, text=rf"{_MAY_NOT} {_WRITE} \w|CHAT_SEND_\w+_FORBIDDEN"),
+    _rule(
+        "chat_suppressed",
+        "message",
+        "thread_not_found",
+        *_NO,
+        text=r"\b(thread|topic)( was| is)? (not found|closed|deleted)|TOPIC_(CLOSED|DELETED)",
+    ),
+    _rule(
+        "chat_suppressed",
+        "message",
+        "business_connection",
+        *_NO,
+        text=r"business connection( was| is)? (not found|disabled|invalid)|BUSINESS_\w+_(INVALID|MISSING)",
+    ),
+    _rule("chat_suppressed", "message", "payment_required", *_NO, text=r"ALLOW_PAYMENT_REQUIRED"),
     # Files and pictures: some refusals were seen although the message had appeared.
     _rule(
         "uncertain",
+        "message",
         "media_doubtful",
         400,
         text=r"IMAGE_PROCESS_FAILED|group send failed|invalid remote file identifier",
     ),
     _rule(
         "retry",
+        "message",
         "media_unavailable",
         400,
-        text=r"FILE_REFERENCE_EXPIRED|failed to get HTTP URL content|temporarily unavailable",
+        text=r"FILE_REFERENCE_\w*EXPIRED|failed to get HTTP URL content|WEBPAGE_CURL_FAILED|temporarily unavailable",
     ),
+    # The chat has another id, and the answer does not say which.
+    _rule("dead", "message", "migrated_unnamed", 400, text=r"\b(upgraded|migrated) to a supergroup"),
     # The message itself.
-    _rule("dead", "too_large", 413, 414, 431),
-    _rule("dead", "forbidden", 403),
-    _rule("dead", "bad_request", 400),
+    _rule("dead", "message", "too_large", 413, 414, 431),
+    _rule("dead", "message", "forbidden", 403),
+    _rule("dead", "message", "bad_request", 400),
 )
 
-_OUTCOME_OF: dict[Meaning, Ending] = {
+_OUTCOME_OF: Final[dict[Meaning, Ending]] = {
     "sent": "sent",
     "benign_success": "sent",
     "wait": "wait",
@@ -182,11 +292,11 @@ _OUTCOME_OF: dict[Meaning, Ending] = {
     "dead": "dead",
     "chat_suppressed": "dead",
     "bot_level": "dead",
-    "migrated": "dead",
+    "migrated": "retry",
     "unsent": "unsent",
 }
 
-_FAILURES: dict[FailureKind, tuple[Meaning, str]] = {
+_FAILURES: Final[dict[FailureKind, tuple[Meaning, str]]] = {
     "unsent": ("unsent", "unsent"),
     "unreachable": ("retry", "unreachable"),
     "timeout": ("uncertain", "timeout"),
@@ -194,116 +304,105 @@ _FAILURES: dict[FailureKind, tuple[Meaning, str]] = {
     "stopped": ("uncertain", "worker_stopped"),
 }
 
+# Telegram is well and says something about a file: no reason for the breaker to keep other messages back.
+_NO_SIGN_OF_TROUBLE: Final = frozenset({"media_doubtful", "media_unavailable", "partly_sent"})
+# What the person did cannot be Telegram's mistake, so the brake on permanent errors does not count it.
+_THE_PERSON_DID_IT: Final = frozenset({"blocked", "deactivated", "kicked"})
+
 
 def classify(method: str, answer: Answer | Failure) -> Outcome:
     """Say what became of a call of `method`."""
     if isinstance(answer, Failure):
         meaning, error_class = _FAILURES[answer.kind]
-        return _conclude(method, meaning, error_class, _clean(answer.text))
+        return _conclude(method, meaning, "message", error_class, clean(answer.text))
 
-    status = answer.http_status
-    body = _parse(answer)
-    if status == 200 and (body is None or body.get("ok") not in (True, False)):
-        return _conclude(
-            method, "uncertain", "truncated_answer", "200 without a whole Bot API answer in it", http_status=status
-        )
-    body = body or {}
-    if body.get("ok") is True and status == 200:
-        return Outcome("sent", "sent", "ok", telegram_message_id=_message_id(body.get("result")), http_status=status)
-
-    raw_code = body.get("error_code")
-    error_code = raw_code if isinstance(raw_code, int) and 0 < raw_code < 1000 else None
-    code = error_code or status
-    description = body.get("description")
-    text = _clean(description if isinstance(description, str) else _first_words(answer.body))
-    raw_parameters = body.get("parameters")
-    parameters: dict[str, Any] = raw_parameters if isinstance(raw_parameters, dict) else {}
-
-    if "migrate_to_chat_id" in parameters:
-        return _conclude(method, "migrated", "migrated", text, status, error_code)
-    for rule in _RULES:
-        if rule.fits(method.lower(), code, text):
-            retry_after_s = _retry_after_s(parameters, answer, text) if rule.meaning == "wait" else None
-            return _conclude(
-                method, rule.meaning, rule.error_class, text, status, error_code, retry_after_s, rule.outcome
+    said = read(answer)
+    told: dict[str, Any] = {"text": said.text, "http_status": answer.http_status, "error_code": said.error_code}
+    if 200 <= answer.http_status < 300 and said.ok is not False:
+        if said.ok:
+            return Outcome(
+                "sent",
+                "sent",
+                "message",
+                "ok",
+                telegram_message_id=first_message_id(said.result),
+                telegram_answer=worth_keeping(said.result),
+                http_status=answer.http_status,
             )
-    if code >= 500:
-        return _conclude(method, "uncertain", "server_error", text, status, error_code)
-    if code >= 400:
-        return _conclude(method, "dead", "refused", text, status, error_code)
+        told["text"] = f"{answer.http_status} without a whole Bot API answer in it"
+        return _conclude(method, "uncertain", "message", "truncated_answer", **told)
+    if (new_chat_id := migrate_to(said)) is not None:
+        return _conclude(method, "migrated", "chat", "migrated", migrate_to=new_chat_id, **told)
+    if said.ok is None and (said.code in (403, 407) or (said.code == 400 and not answer.complete)):
+        # Not Telegram's verdict but a proxy's, or one that broke off before its reason: ask again to hear it.
+        perhaps_partly = _MANY.match(method) and not answer.complete
+        return _conclude(method, "uncertain" if perhaps_partly else "retry", "message", "no_verdict", **told)
+    for rule in _RULES:
+        if rule.fits(method, said):
+            return _apply(method, rule, said, answer, told)
+    if said.code >= 500:
+        return _conclude(method, "uncertain", "message", "server_error", **told)
+    if said.code >= 400:
+        return _conclude(method, "dead", "message", "refused", **told)
     # A redirect or something that is no Bot API at all: nobody sent anything.
-    return _conclude(method, "retry", "not_a_bot_api", text, status, error_code)
+    return _conclude(method, "retry", "message", "not_a_bot_api", **told)
+
+
+def _apply(method: str, rule: _Rule, said: Said, answer: Answer, told: dict[str, Any]) -> Outcome:
+    meaning, outcome = rule.meaning, rule.outcome
+    is_flood = meaning == "wait" or (meaning == "uncertain" and _FLOOD.search(said.words) is not None)
+    if _MANY.match(method) and (meaning == "wait" or said.code >= 500):
+        # The server passes a part's 429 or 5xx on as it is, after other parts were sent, and its own front door says
+        # "retry after 60" in the same words: nothing tells them apart. As `wait` a message on hold would be sent again,
+        # and with `retry` history would not say that it may have come twice. It still waits as long as it was told to.
+        meaning, outcome = "uncertain", "uncertain"
+    wait_s = retry_after_s(said, answer.retry_after_header) if is_flood else None
+    if wait_s is None and is_flood and "SEND_FLOOD" in said.words.upper():
+        wait_s = STORY_WAIT_S
+    reach = rule.reach if rule.far is None or rule.far.match(method) else "message"
+    return _conclude(
+        method, meaning, reach, rule.error_class, outcome=outcome, wait_s=wait_s, is_flood=is_flood, **told
+    )
 
 
 def _conclude(
     method: str,
     meaning: Meaning,
+    reach: Reach,
     error_class: str,
     text: str,
     http_status: int | None = None,
     error_code: int | None = None,
-    retry_after_s: float | None = None,
+    *,
     outcome: Ending | None = None,
+    wait_s: float | None = None,
+    is_flood: bool = False,
+    migrate_to: str | None = None,
 ) -> Outcome:
     ending = outcome or _OUTCOME_OF[meaning]
     if ending == "uncertain" and _REPEATABLE.match(method):
         ending = "retry"
-    settle: Settle
-    if ending in ("wait", "unsent"):
-        settle = "flood" if ending == "wait" else "unsent"
-    else:
-        settle = "fail" if ending in ("retry", "uncertain") else "ok"
     return Outcome(
         outcome=ending,
         meaning=meaning,
-        settle=settle,
+        reach=reach,
+        settle="flood" if is_flood else _settle(ending, meaning, reach, error_class, http_status),
         error_class=error_class,
         error_text=text or None,
-        retry_after_s=retry_after_s,
+        retry_after_s=wait_s,
+        migrate_to=migrate_to,
         http_status=http_status,
         error_code=error_code,
     )
 
 
-def _parse(answer: Answer) -> dict[str, Any] | None:
-    """The JSON object in the body, None when there is none."""
-    if not answer.complete:
-        return None
-    try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _message_id(result: Any) -> int | None:
-    if isinstance(result, list) and result:
-        result = result[0]
-    found = result.get("message_id") if isinstance(result, dict) else None
-    return found if type(found) is int and 0 <= found <= BIGINT_MAX else None
-
-
-def _retry_after_s(parameters: dict[str, Any], answer: Answer, text: str) -> float | None:
-    """Seconds to wait, from the first place that names them; None: the backoff decides."""
-    in_text = re.search(r"retry (?:after|in) (\d+(?:\.\d+)?)|WAIT_(\d+)", text, re.IGNORECASE)
-    named = in_text.group(1) or in_text.group(2) if in_text else None
-    for candidate in (parameters.get("retry_after"), answer.retry_after_header, named):
-        try:
-            seconds = float(candidate)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
-            continue
-        if math.isfinite(seconds) and seconds >= 0 and not isinstance(candidate, bool):
-            return min(seconds, RETRY_AFTER_MAX_S)
-    return None
-
-
-def _first_words(body: bytes) -> str:
-    """What a body that is not the Bot API's says: the words of its HTML."""
-    text = re.sub(r"<[^>]*>", " ", body[:4096].decode("utf-8", "replace"))
-    return " ".join(text.split())
-
-
-def _clean(text: str) -> str:
-    """Short, without bot tokens, and fit for PostgreSQL, which knows neither NUL nor half a surrogate pair."""
-    text = scrub(text).replace("\x00", "")
-    return text.encode("utf-8", "replace").decode("utf-8")[:ERROR_TEXT_CHARS]
+def _settle(ending: Ending, meaning: Meaning, reach: Reach, error_class: str, http_status: int | None) -> Settle:
+    if ending == "unsent":
+        return "unsent"
+    if error_class == "bot_unauthorized":
+        return "unauthorised"
+    if meaning == "chat_suppressed" and reach == "chat" and error_class not in _THE_PERSON_DID_IT:
+        return "refused"
+    if meaning in ("retry", "uncertain") and error_class not in _NO_SIGN_OF_TROUBLE:
+        return "fail"
+    return "fail" if ending == "retry" and (http_status or 0) >= 500 else "ok"

@@ -16,7 +16,7 @@ CALL_TIMEOUT_S: Final = 15.0  # above the statement_timeout of 10 s: the server'
 
 
 class DatabaseAwayError(Exception):
-    """No connection could be had: the call was not made."""
+    """No connection to a primary could be had: the call changed nothing."""
 
 
 class AnswerLostError(Exception):
@@ -73,6 +73,10 @@ class Connections:
         except TimeoutError as error:
             await connection.close()
             raise AnswerLostError(f"no answer within {timeout_s:g} s") from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            # A demoted server may keep its sessions. The next connection goes to the primary, if the URL names both.
+            await connection.close()
+            raise DatabaseAwayError(f"not the primary: {describe(error)}") from error
         except (psycopg.Error, OSError) as error:
             if connection.closed or connection.broken:
                 raise AnswerLostError(describe(error)) from error

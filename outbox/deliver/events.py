@@ -20,6 +20,8 @@ class Stopped:
     given_back: int
     unflushed: int
     """Results that could not be brought to the database before the grace period ended."""
+    spooled: int = 0
+    """How many of them are on the disk, for the next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class _Answered:
     http_status: int | None
     error_class: str | None
     error_text: str | None
+    retry_after_s: float | None
+    """Of a flood, as Telegram said it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +78,10 @@ class Sent(_Answered):
 class Waited(_Answered):
     """A 429: the chat waits."""
 
-    retry_after_s: float | None
-
 
 @dataclass(frozen=True, slots=True)
 class Retried(_Answered):
-    """Not executed; comes again after the backoff."""
+    """Not executed; comes again, after the backoff or once what stood in its way is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,16 @@ class Died(_Answered):
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """A claimed lane that was not sent: stale, lease (the worker may not send now) or stopping."""
+    """A claimed lane that was not sent.
+
+    stale, stopping, lease (the worker may not send now), no_token: it comes again · not_allowed: it is discarded.
+    """
 
     bot: str
     chat_id: str
     message_id: int
     attempt: int
+    correlation_id: str | None
     reason: str
 
 
@@ -157,6 +163,73 @@ class TokenChecked:
     error_text: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class BotIsAnother:
+    """A bot that is not served: its token is of another Telegram bot than the database remembers, by their ids."""
+
+    bot: str
+    remembered: str
+    present: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokensRead:
+    """The file of bot tokens changed: which bots came, got a new token, or went."""
+
+    added: tuple[str, ...]
+    replaced: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokensNotRead:
+    """The file of bot tokens changed and is no good: the tokens from before stay in use."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """Results are on the disk because the database is away."""
+
+    results: int
+    bytes: int
+    """Size of the file with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFull:
+    """Further results stay in memory, and nothing is claimed until the database takes them."""
+
+    results: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolRead:
+    """A file that an earlier process left behind."""
+
+    results: int
+    skipped: int
+    """Lines that are no result: the last one of a process that died while it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolLeft:
+    """Files of other databases, which only a worker of theirs can bring."""
+
+    folder: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFailed:
+    """The disk did not do it: results stay in memory."""
+
+    path: str
+    error: str
+
+
 Event = (
     Started
     | Stopped
@@ -175,6 +248,14 @@ Event = (
     | MoodChanged
     | BellTested
     | TokenChecked
+    | BotIsAnother
+    | TokensRead
+    | TokensNotRead
+    | Spooled
+    | SpoolFull
+    | SpoolRead
+    | SpoolLeft
+    | SpoolFailed
 )
 Emit = Callable[[Event], None]
 

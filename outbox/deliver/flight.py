@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from outbox.deliver import events
-from outbox.deliver.classify import Failure, Outcome, classify
+from outbox.deliver.answer import Failure
+from outbox.deliver.classify import Outcome, classify
 from outbox.deliver.events import Emit
 from outbox.deliver.heartbeat import Lease
 from outbox.deliver.lane import Lane, Result, Settlement
@@ -27,7 +28,10 @@ class Flight:
         settle: Callable[[Settlement], None],
         landed: Callable[[], None],
         emit: Emit,
+        allowed: Callable[[str], bool] = lambda chat_id: True,
+        refused: Callable[[str], None] = lambda bot: None,
     ) -> None:
+        """`allowed`: may anything be sent to that chat?  `refused` is told a bot whose bot token Telegram refused."""
         self._sender = sender
         self._lease = lease
         self._clock = clock
@@ -36,6 +40,8 @@ class Flight:
         self._settle = settle
         self._landed = landed
         self._emit = emit
+        self._allowed = allowed
+        self._refused = refused
         self._tasks: set[asyncio.Task[None]] = set()
         self._pacing: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -50,6 +56,9 @@ class Flight:
         """Start carrying a claimed and placed lane."""
         if self._stopping:
             self._give_back(lane, "stopping")
+            return
+        if not self._allowed(lane.chat_id):
+            self._discard(lane, "not_allowed")
             return
         task = asyncio.get_running_loop().create_task(self._carry(lane))
         self._tasks.add(task)
@@ -91,6 +100,9 @@ class Flight:
                     ended_s=self._clock.now_s(),
                     error_class="worker_fault",
                     error_text=type(fault).__name__,
+                    meaning="uncertain",
+                    reach="message",
+                    correlation_id=lane.correlation_id,
                 )
             )
             raise
@@ -120,7 +132,14 @@ class Flight:
             started_s = self._clock.now_s()
             return not is_stale(lane, started_s) and self._lease.may_send(lane.incarnation)
 
-        call = await self._sender.send(lane.bot, lane.chat_id, lane.method, lane.payload, may_write)
+        try:
+            call = await self._sender.send(
+                lane.bot, lane.chat_id, lane.method, lane.payload, may_write, fresh=lane.on_uncertain == "hold"
+            )
+        except KeyError:
+            # The bot token was taken away after the claim.
+            self._give_back(lane, "no_token")
+            return
         ended_s = self._clock.now_s()
         if isinstance(call.answer, Failure) and call.answer.kind == "unsent":
             self._give_back(lane, "stopping" if self._stopping else "stale")
@@ -142,21 +161,57 @@ class Flight:
                 error_text=outcome.error_text,
                 retry_after_s=outcome.retry_after_s,
                 telegram_message_id=outcome.telegram_message_id,
+                meaning=outcome.meaning,
+                reach=outcome.reach,
+                migrate_to=outcome.migrate_to,
+                telegram_answer=outcome.telegram_answer,
+                correlation_id=lane.correlation_id,
             )
         )
-        if lane.slot is not None:
-            self._settle(Settlement(lane.bot, lane.slot, outcome.settle, ended_s, call.round_trip_s))
+        self._settle(
+            Settlement(
+                lane.bot,
+                lane.chat_id,
+                lane.slot,
+                outcome.settle,
+                ended_s,
+                call.round_trip_s,
+                retry_after_s=outcome.retry_after_s,
+            )
+        )
+        if outcome.error_class == "bot_unauthorized":
+            # Apart: the result is on its way, and a fault in there must not give this lane another one.
+            asyncio.get_running_loop().call_soon(self._refused, lane.bot)
         self._emit(self._told(lane, outcome, started_s, ended_s))
 
     def _give_back(self, lane: Lane, reason: str) -> None:
-        now_s = self._clock.now_s()
         self.given_back += 1
+        self._end_unsent(lane, "unsent", reason)
+
+    def _discard(self, lane: Lane, reason: str) -> None:
+        self._end_unsent(lane, "discard", reason, error_class=reason)
+
+    def _end_unsent(self, lane: Lane, outcome: str, reason: str, error_class: str | None = None) -> None:
+        now_s = self._clock.now_s()
         self._complete(
-            Result(lane.incarnation, lane.bot, lane.chat_id, lane.message_id, lane.attempt, "unsent", ended_s=now_s)
+            Result(
+                lane.incarnation,
+                lane.bot,
+                lane.chat_id,
+                lane.message_id,
+                lane.attempt,
+                outcome,
+                ended_s=now_s,
+                error_class=error_class,
+                correlation_id=lane.correlation_id,
+            )
         )
-        if lane.slot is not None:
-            self._settle(Settlement(lane.bot, lane.slot, "unsent", now_s, None))
-        self._emit(events.GivenBack(lane.bot, lane.chat_id, lane.message_id, lane.attempt, reason))
+        self._settle(Settlement(lane.bot, lane.chat_id, lane.slot, "unsent", now_s, None))
+        self._emit(
+            events.GivenBack(
+                lane.bot, lane.chat_id, lane.message_id, lane.attempt, correlation_id=lane.correlation_id, reason=reason
+            )
+        )
 
     def _told(self, lane: Lane, outcome: Outcome, started_s: float, ended_s: float) -> events.Event:
         shared: dict[str, Any] = {
@@ -172,6 +227,7 @@ class Flight:
             "http_status": outcome.http_status,
             "error_class": outcome.error_class,
             "error_text": outcome.error_text,
+            "retry_after_s": outcome.retry_after_s,
         }
         match outcome.outcome:
             case "sent":
@@ -181,7 +237,7 @@ class Flight:
                     since_created_s=ended_s - self._clock.offset_s - lane.created_at_s,
                 )
             case "wait":
-                return events.Waited(**shared, retry_after_s=outcome.retry_after_s)
+                return events.Waited(**shared)
             case "retry":
                 return events.Retried(**shared)
             case "uncertain":

@@ -1,6 +1,7 @@
 """What travels from claim to complete: a claimed lane with its one message, then the result of the call."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Lane:
     on_uncertain: str
     correlation_id: str | None
     slot: int | None
-    """Number of the ring's token; None: the bot has no limit, nothing is to be settled."""
+    """Number of the ring's token; None: the bot has no limit, or the method is free."""
     slot_at_s: float | None
     """When the slot is, in seconds since 1970 on the database's clock."""
     created_at_s: float
@@ -49,17 +50,29 @@ class Result:
     error_text: str | None = None
     retry_after_s: float | None = None
     telegram_message_id: int | None = None
+    meaning: str | None = None
+    """What the answer is, in the words of classify; None: no call was made."""
+    reach: str | None = None
+    """message | chat | bot"""
+    migrate_to: str | None = None
+    telegram_answer: dict[str, Any] | None = None
+    """Ids and files of what was sent."""
+    correlation_id: str | None = None
     flushes_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How the use of one slot ended; the next claims carry it until the bucket could be locked."""
+    """How one call ended; the next claims carry it until the bucket could be locked."""
 
     bot: str
-    slot: int
+    chat_id: str
+    slot: int | None
+    """None: no token was used. The answer counts all the same: for floods, breaker and brake."""
     result: str
-    """ok | fail | flood | unsent"""
+    """ok | fail | flood | unsent | refused | unauthorised"""
     answered_s: float
     """On pace's clock."""
     round_trip_s: float | None
+    retry_after_s: float | None = None
+    """Of a flood, as Telegram said it."""

@@ -98,6 +98,7 @@ class Sender:
         self._timeouts = timeouts or Timeouts()
         self._rotate_after_s = rotate_after_s
         self._session: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
         self._opened_s = 0.0
         self._in_flight: dict[aiohttp.ClientSession, int] = {}
         self._most_in_flight = 0
@@ -108,18 +109,32 @@ class Sender:
             "Accept-Encoding": "identity",
         }
 
+    def take_tokens(self, tokens: Mapping[str, SecretStr]) -> None:
+        """Use these from the next request on. Bots left out keep theirs: a lane of one may be in flight."""
+        self._tokens |= tokens
+
     async def send(
-        self, bot: str, chat_id: str, method: str, payload: str, may_write: Callable[[], bool] = lambda: True
+        self,
+        bot: str,
+        chat_id: str,
+        method: str,
+        payload: str,
+        may_write: Callable[[], bool] = lambda: True,
+        *,
+        fresh: bool = False,
     ) -> Call:
         """POST the payload (JSON text) with its chat. may_write is asked once, when a connection is ready.
 
+        fresh: over a connection of its own. One that was kept alive the other end may have closed without our knowing
+        yet, and a request lost that way is one that may have been executed.
         Raises KeyError when there is no token for the bot, and nothing else; cancelled, it ends at once with a Failure.
         """
-        return await self._post(bot, method, _body(chat_id, payload), may_write)
+        session = self._current_fresh() if fresh else self._current()
+        return await self._post(session, bot, method, _body(chat_id, payload), may_write)
 
     async def check_token(self, bot: str) -> Answer | Failure:
         """Ask getMe, which the API answers from memory and without a limit."""
-        return (await self._post(bot, "getMe", b"{}", lambda: True)).answer
+        return (await self._post(self._current(), bot, "getMe", b"{}", lambda: True)).answer
 
     async def warm(self, bot: str, connections: int = WARM_CONNECTIONS) -> Answer | Failure:
         """Open some connections before they are needed; the first answer is the token's check."""
@@ -139,18 +154,20 @@ class Sender:
     async def close(self) -> None:
         """Close every connection, those with a request in flight too."""
         sessions = list(self._in_flight)
-        self._session = None
+        self._session = self._fresh = None
         for task in self._closing:
             task.cancel()
         for session in sessions:
             await session.close()
         self._in_flight.clear()
 
-    async def _post(self, bot: str, method: str, body: bytes, may_write: Callable[[], bool]) -> Call:
+    async def _post(
+        self, session: aiohttp.ClientSession, bot: str, method: str, body: bytes, may_write: Callable[[], bool]
+    ) -> Call:
         bot_token = self._tokens[bot].get_secret_value()
-        session = self._current()
         self._in_flight[session] += 1
-        self._most_in_flight = max(self._most_in_flight, self._in_flight[session])
+        if session is not self._fresh:
+            self._most_in_flight = max(self._most_in_flight, self._in_flight[session])
         attempt = _Attempt(may_write, started_s=time.monotonic())
         _attempt.set(attempt)
         round_trip_s: float | None = None
@@ -187,17 +204,22 @@ class Sender:
         assert self._session is not None
         return self._session
 
+    def _current_fresh(self) -> aiohttp.ClientSession:
+        if self._fresh is None:
+            self._fresh = self._open(force_close=True)
+        return self._fresh
+
     def _rotate(self) -> None:
         """New requests take a new session; the old one closes when its requests have ended."""
         old = self._session
-        connector = aiohttp.TCPConnector(
-            limit=CONNECTIONS,
-            limit_per_host=0,
-            ttl_dns_cache=60,
-            keepalive_timeout=min(IDLE_CONNECTION_S, self._rotate_after_s),
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
+        self._session = self._open(keepalive_timeout=min(IDLE_CONNECTION_S, self._rotate_after_s))
+        self._opened_s = time.monotonic()
+        if old is not None:
+            self._close_when_unused(old)
+
+    def _open(self, **connecting: Any) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, limit_per_host=0, ttl_dns_cache=60, **connecting),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             request_class=_Request,
@@ -209,13 +231,11 @@ class Sender:
                 ceil_threshold=float("inf"),
             ),
         )
-        self._opened_s = time.monotonic()
-        self._in_flight[self._session] = 0
-        if old is not None:
-            self._close_when_unused(old)
+        self._in_flight[session] = 0
+        return session
 
     def _close_when_unused(self, session: aiohttp.ClientSession) -> None:
-        if session is self._session or self._in_flight.get(session, 1) > 0:
+        if session in (self._session, self._fresh) or self._in_flight.get(session, 1) > 0:
             return
         del self._in_flight[session]
         task = asyncio.get_running_loop().create_task(session.close())

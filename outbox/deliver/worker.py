@@ -1,27 +1,34 @@
 """The worker: starts the steps, drains on a signal, nothing else."""
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 from pydantic import SecretStr
 
 from outbox.deliver.bots import Bots
 from outbox.deliver.claim import Claims
 from outbox.deliver.complete import Completion
-from outbox.deliver.connections import Connections
+from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwayError
 from outbox.deliver.events import Emit, Started, Stopped, ignore, shielded
 from outbox.deliver.flight import Flight
 from outbox.deliver.heartbeat import Lease
+from outbox.deliver.identity import ForeignDatabaseError, Identity
 from outbox.deliver.listen import Bell
 from outbox.deliver.pace import Clock
 from outbox.deliver.send import Sender, Timeouts
+from outbox.deliver.spool import Spool
+from outbox.deliver.tokens import TokensFile
 from outbox.deliver.wake import BUSY_POLL_S, Alarm, Mood
 
 GRACE_S: Final = 10.0
 CONCURRENCY: Final = 250  # 30 messages a second that Telegram holds 8 s each are 240 in flight
+IDENTITY_CHECK_S: Final = 2.0  # then the lease, which is not taken before, asks again
 TOKEN_CHECK_S: Final = 2.0  # then the first claim does not wait longer for getMe
 
 
@@ -36,24 +43,38 @@ class Worker:
         *,
         name: str,
         bots: Sequence[str] | None = None,
+        environment: str = "default",
+        tokens_file: TokensFile | None = None,
+        only_chats: Collection[str] | None = None,
         emit: Emit = ignore,
         grace_s: float = GRACE_S,
         concurrency: int = CONCURRENCY,
         timeouts: Timeouts | None = None,
+        spool_dir: Path | None = None,
     ) -> None:
-        """`bots` narrows the bots served; None serves all in `tokens`. Raises ValueError when none is left."""
+        """`bots` narrows the bots served; None serves all in `tokens`. Raises ValueError when none is left.
+
+        `tokens` are those that `tokens_file` read at the start, where there is one. With `only_chats` messages to other
+        chats are not sent: they end as discarded.
+        `spool_dir` keeps results on the disk while the database is away; None keeps them in memory only.
+        """
         served = [bot for bot in tokens if bots is None or bot in bots]
         if not served:
             raise ValueError("a worker needs the token of at least one bot it shall serve")
         self._name = name
+        self._only = bots
+        self._tokens = {bot: tokens[bot] for bot in served}
+        self._tokens_file = tokens_file
+        self._only_chats = None if only_chats is None else frozenset(only_chats)
         self._grace_s = grace_s
         self._concurrency = concurrency
         self._emit = shielded(emit)
         self._stopping = asyncio.Event()
         self._alarm = Alarm()
-        self._sender = Sender({bot: tokens[bot] for bot in served}, api_url, timeouts=timeouts)
+        self._sender = Sender(self._tokens, api_url, timeouts=timeouts)
+        self._spool = Spool(spool_dir, emit=self._emit)
         self._connections = Connections(database_url, f"outbox worker {name}")
-        self._bots = Bots(served, self._sender, changed=self._alarm.ring, emit=self._emit)
+        self._identity = Identity(self._connections, environment)
 
     @property
     def connections(self) -> Connections:
@@ -70,23 +91,53 @@ class Worker:
         self._alarm.ring()
 
     async def run(self) -> None:
-        """Deliver until stop(); survives an absent database and an absent API. Raises only for a fault of its own."""
+        """Deliver until stop(); survives an absent database and an absent API.
+
+        Raises ForeignDatabaseError when the database is not this worker's own, else only for a fault of ours.
+        """
+
+        def note_bots() -> None:
+            self._alarm.ring()
+            lease.note_bots()
+
+        async def confirm() -> None:
+            await self._identity.confirm(bots.telegram_ids())
+
         clock = Clock()
         mood = Mood()
-        lease = Lease(self._connections, self._name, self._bots.serving, self._emit)
-        bell = Bell(self._connections, self._bots.serves, self._alarm.ring, self._emit)
+        bots = Bots(
+            self._tokens,
+            self._sender,
+            self._connections,
+            self._identity,
+            changed=note_bots,
+            emit=self._emit,
+            only=self._only,
+        )
+        # A lane just completed may have its next message: a follow-up wakeup that rings no bell of a busy worker.
+        completion = Completion(
+            self._connections, flushed=lambda: self._alarm.within(BUSY_POLL_S), emit=self._emit, spool=self._spool
+        )
+        lease = Lease(
+            self._connections,
+            self._name,
+            bots.serving,
+            self._emit,
+            may_reap=lambda: completion.may_reap,
+            confirm=confirm,
+        )
+        bell = Bell(self._connections, bots.serves, self._alarm.ring, self._emit)
         claims = Claims(
             self._connections,
             lease,
             clock,
             self._alarm,
             mood,
-            bots=self._bots.serving,
+            bots=bots.serving,
             bell_works=lambda: bell.works,
             emit=self._emit,
+            may_claim=lambda: completion.may_claim,
         )
-        # A lane just completed may have its next message: a follow-up wakeup that rings no bell of a busy worker.
-        completion = Completion(self._connections, flushed=lambda: self._alarm.within(BUSY_POLL_S), emit=self._emit)
         flight = Flight(
             self._sender,
             lease,
@@ -96,20 +147,33 @@ class Worker:
             settle=claims.settle,
             landed=claims.note_room,
             emit=self._emit,
+            allowed=self._allows,
+            refused=bots.doubt,
         )
 
         await self._connections.open()
+        try:
+            # Before anything else is said or asked. A database that is away is looked at later, by the lease.
+            with contextlib.suppress(TimeoutError, DatabaseAwayError, AnswerLostError, psycopg.Error):
+                async with asyncio.timeout(IDENTITY_CHECK_S):
+                    await confirm()
+        except ForeignDatabaseError:
+            self.stop()
+            await self._connections.close()
+            raise
         background = [
-            _start(self._bots.check_refused_for_ever()),
-            _start(self._sender.keep_warm(self._bots.serving)),
+            _start(bots.watch()),
+            _start(self._sender.keep_warm(bots.serving)),
             _start(lease.renew_for_ever()),
             _start(bell.listen()),
             _start(completion.flush_for_ever()),
+            _start(completion.spool_for_ever()),
+            *([] if self._tokens_file is None else [_start(bots.follow(self._tokens_file))]),
         ]
-        checking = _start(self._bots.check())
+        checking = _start(bots.check())
         await asyncio.wait([checking], timeout=TOKEN_CHECK_S)
         claiming = _start(claims.claim_until(self._stopping, flight))
-        self._emit(Started(self._name, tuple(self._bots.serving())))
+        self._emit(Started(self._name, tuple(bots.serving())))
         try:
             # Only claiming ends by itself, when stop() was called; anything else that ends is a fault.
             await asyncio.wait([claiming, *background], return_when=asyncio.FIRST_COMPLETED)
@@ -118,17 +182,22 @@ class Worker:
             await asyncio.wait([claiming])
             await flight.drain(self._grace_s)
             unflushed = await completion.flush_last(self._grace_s)
-            await claims.settle_last()
+            if not unflushed:
+                with contextlib.suppress(ForeignDatabaseError):
+                    await claims.settle_last()
             await _cancel([checking, *background])
             if not unflushed:
                 # Otherwise the reaper must find the lanes whose outcome only we knew.
                 await lease.leave()
             await self._sender.close()
             await self._connections.close()
-            self._emit(Stopped(self._name, flight.given_back, unflushed))
+            self._emit(Stopped(self._name, flight.given_back, unflushed, completion.spooled))
         for task in [claiming, *background]:
             if not task.cancelled() and (fault := task.exception()) is not None:
                 raise fault
+
+    def _allows(self, chat_id: str) -> bool:
+        return self._only_chats is None or chat_id in self._only_chats
 
 
 async def run_worker(worker: Worker) -> None:

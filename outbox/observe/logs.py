@@ -73,16 +73,30 @@ class EventLog:
         self._log = structlog.stdlib.get_logger("outbox").bind(worker=worker)
         self._now = now
         self._said_s: dict[tuple[str, str], float] = {}
+        self._verdicts: dict[str, bool | None] = {}
 
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.Started():
                 self._log.info("started", bots=", ".join(event.bots))
             case events.Stopped():
-                say = self._log.error if event.unflushed else self._log.info
-                say("stopped", given_back=event.given_back, unflushed=event.unflushed)
+                self._tell_end(event)
             case events.TokenChecked():
                 self._tell_token(event)
+            case events.BotIsAnother():
+                self._log.error(
+                    f"bot {event.bot!r} is not served: its token is of Telegram bot {event.present}, the database knows"
+                    f" it as {event.remembered}. Set that bot's token, or stop all workers and run outbox adopt"
+                )
+            case events.TokensRead():
+                self._log.info(
+                    "bot tokens read again",
+                    added=", ".join(event.added),
+                    replaced=", ".join(event.replaced),
+                    removed=", ".join(event.removed),
+                )
+            case events.TokensNotRead():
+                self._log.error(f"the bot tokens from before stay in use: {event.error}")
             case events.LeaseTaken():
                 say = self._log.info if event.reason == "start" else self._log.warning
                 say("lease taken", incarnation=event.incarnation, reason=event.reason)
@@ -90,6 +104,26 @@ class EventLog:
                 self._tell_rarely((event.call, event.error), "database call failed", call=event.call, error=event.error)
             case events.BellTested() if not event.works:
                 self._tell_rarely(("bell", ""), "NOTIFY does not reach this worker: polling instead")
+            case events.Spooled():
+                self._tell_rarely(("spooled", ""), "results kept on the disk", results=event.results, bytes=event.bytes)
+            case events.SpoolFull():
+                self._log.error(
+                    "the spool is full: more results stay in memory, nothing is claimed until the database takes them",
+                    results=event.results,
+                    bytes=event.bytes,
+                )
+            case events.SpoolRead():
+                say = self._log.warning if event.skipped else self._log.info
+                say("results of an earlier process", results=event.results, skipped=event.skipped)
+            case events.SpoolLeft():
+                self._log.warning(
+                    f"{event.folder} holds results for other databases: start a worker on theirs, or remove the files",
+                    files=event.files,
+                )
+            case events.SpoolFailed():
+                self._tell_rarely(
+                    ("spool", event.path), "results stay in memory only", path=event.path, error=event.error
+                )
             case events.Reaped():
                 self._log.warning("released lanes of a worker that is gone", lanes=event.lanes)
             case events.Died():
@@ -97,17 +131,37 @@ class EventLog:
             case events.Uncertain():
                 self._log.warning("uncertain", **_facts(event))
             case events.Waited():
-                self._log.info("429", retry_after_s=event.retry_after_s, **_facts(event))
+                self._log.info("429", **_facts(event))
             case events.Retried():
                 self._log.info("comes again", **_facts(event))
             case events.Sent():
                 self._log.debug("sent", telegram_message_id=event.telegram_message_id, **_facts(event))
             case events.GivenBack():
-                self._log.debug("given back", bot=event.bot, message_id=event.message_id, reason=event.reason)
+                say = self._log.info if event.reason == "not_allowed" else self._log.debug
+                say(
+                    "discarded" if event.reason == "not_allowed" else "given back",
+                    bot=event.bot,
+                    chat_id=event.chat_id,
+                    message_id=event.message_id,
+                    attempt=event.attempt,
+                    correlation_id=event.correlation_id,
+                    reason=event.reason,
+                )
             case _:
                 pass
 
+    def _tell_end(self, event: events.Stopped) -> None:
+        say = self._log.info
+        if event.unflushed:
+            say = self._log.warning if event.spooled >= event.unflushed else self._log.error
+        say("stopped", given_back=event.given_back, unflushed=event.unflushed, spooled=event.spooled)
+
     def _tell_token(self, event: events.TokenChecked) -> None:
+        # A refused one is asked about again and again: only what changed is news.
+        before = self._verdicts.get(event.bot, True)
+        self._verdicts[event.bot] = event.accepted
+        if event.accepted == before:
+            return
         if event.accepted is False:
             self._log.error(
                 f"bot {event.bot!r}: Telegram refuses its bot token, its messages wait. Set the token @BotFather shows",
@@ -116,6 +170,8 @@ class EventLog:
             )
         elif event.accepted is None:
             self._log.warning(f"bot {event.bot!r}: its bot token could not be checked", error=event.error_text)
+        else:
+            self._log.info(f"bot {event.bot!r}: Telegram takes its bot token")
 
     def _tell_rarely(self, key: tuple[str, str], text: str, **facts: Any) -> None:
         now = self._now()
@@ -139,6 +195,7 @@ def _facts(event: events.Sent | events.Waited | events.Retried | events.Uncertai
         "http_status": event.http_status,
         "error_class": event.error_class,
         "error_text": event.error_text,
+        "retry_after_s": event.retry_after_s,
     }
 
 

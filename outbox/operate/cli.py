@@ -13,6 +13,7 @@ import traceback
 import click
 import psycopg
 
+from outbox.deliver.identity import ForeignDatabaseError
 from outbox.operate import commands
 from outbox.redact import scrub
 from outbox.settings import UsageError
@@ -102,6 +103,8 @@ def explain(error: Exception) -> str:
         text = f"the database refused the login: {_one_line(error)}. Check user and password in OUTBOX_DATABASE_URL."
     elif isinstance(error, OLDER_SCHEMA):
         text = f"{_one_line(error)}. The schema is older than this program: run outbox migrate."
+    elif isinstance(error, ForeignDatabaseError):
+        text = str(error)
     elif isinstance(error, psycopg.Error):
         hint = f". {error.diag.message_hint}" if error.diag.message_hint else "."
         text = f"{error.diag.message_primary or _one_line(error)}{_notes(error)}{hint}"

@@ -2,8 +2,10 @@
 -- database's clock (I5, I6); and when to ask again. Waits for nobody (I3).
 -- Locks, in order: worker (key share), bucket, wakeups, chats; all SKIP LOCKED.
 -- Cost: O(1) per message given, whatever waits (I10); a claim that finds nothing writes nothing.
--- p_settlements: array of {bot, slot, age_s, result: ok|fail|flood|unsent, round_trip_s}; bring those again whose bot is
--- not in settled. p_n = 0: only settle.
+-- p_settlements: array of {bot, slot, age_s, result, round_trip_s, chat_id, retry_after_s}; bring those again whose bot is
+-- not in settled. slot NULL: it had none, and is brought for the breaker. p_n = 0: only settle. result: ok (answered,
+-- whatever the answer) | fail (retry or uncertain) | flood (429) | refused (the chat, perhaps by Telegram's own fault) |
+-- unauthorised (the bot token) | unsent (given back).
 -- One row per message, then always a closing row without message_id: the clock, when to ask again (NULL: nothing known to
 -- wait for) and the bots whose settlements were applied.
 CREATE OR REPLACE FUNCTION outbox.claim(p_worker bigint, p_bots text[], p_n int, p_settlements jsonb)
@@ -73,7 +75,7 @@ BEGIN
                                       CASE WHEN v_bot.due THEN ceil(v_left::numeric / v_due_left)::int ELSE 0 END,
                                       v_bot.settlements, v_bot.priorities, v_now, v_may_end, v_most_bytes,
                                       v_left = p_n);
-        v_left := v_left - cardinality(v_claim.slot);
+        v_left := v_left - cardinality(v_claim.lanes);
         v_due_left := v_due_left - v_bot.due::int;
         v_may_end := v_may_end - v_claim.ended;
         v_most_bytes := v_most_bytes - (SELECT coalesce(sum(l.bytes), 0) FROM unnest(v_claim.lanes) l);
@@ -82,9 +84,11 @@ BEGIN
             v_settled := v_settled || v_bot.bot;
         END IF;
         RETURN QUERY
-        SELECT m.bot, m.chat_id::text, m.id, l.attempt, m.method, m.payload, m.priority, m.on_uncertain, m.correlation_id,
+        SELECT m.bot, m.chat_id::text, m.id, l.attempt, m.method,
+               CASE WHEN v_claim.without_paid_broadcast THEN m.payload - 'allow_paid_broadcast' ELSE m.payload END, m.priority, m.on_uncertain, m.correlation_id,
                v_claim.slot[l.place], v_claim.slot_at[l.place], m.created_at, NULL::timestamptz, NULL::float8, NULL::text[]
-          FROM unnest(v_claim.lanes) WITH ORDINALITY l (chat_id, message_id, priority, attempt, bytes, may_go_at, place)
+          FROM unnest(v_claim.lanes) WITH ORDINALITY
+               l (chat_id, message_id, priority, attempt, bytes, may_go_at, cost, place)
          CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = l.message_id LIMIT 1) m
          ORDER BY l.place;
     END LOOP;

@@ -12,6 +12,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_taken text[] := p_taken;
     v_cleared text[] := p_cleared;
+    v_moved text[] := '{}';
     v_want int;
     v_popped int := 0;
     v_spent int := 0;
@@ -65,23 +66,28 @@ BEGIN
 
         -- Look after you lock (I3): what was committed while the locks above were taken is seen by this statement only.
         WITH looked AS MATERIALIZED (
-            SELECT c.chat_id, h.id, h.priority, h.attempt, h.bytes, h.next_attempt_at,
-                   coalesce(outbox.lane_waits_until(c, h.priority), p_now) AS at, h.expires_at <= p_now AS ends,
-                   c.last_sent_at > p_now + interval '1 s' AS is_ahead
+            SELECT c.chat_id, h.id, h.priority, h.attempt, h.bytes, h.cost, h.next_attempt_at, coalesce(w.at, p_now) AS at,
+                   outbox.is_unwanted(c, h.expires_at, h.method, h.next_attempt_at, w.at, p_now) AS ends,
+                   c.last_sent_at > p_now + interval '1 s' AS is_ahead, c.moved_to IS NOT NULL AS has_moved
               FROM unnest(v_free) l
              CROSS JOIN LATERAL (SELECT * FROM outbox.chat c
                                   WHERE c.chat_id = l AND c.bot = p_bot AND c.in_flight IS NULL LIMIT 1) c
-             CROSS JOIN LATERAL outbox.head_of_lane(l, p_bot, p_now) h),
+             CROSS JOIN LATERAL outbox.head_of_lane(l, p_bot, p_now) h
+             CROSS JOIN LATERAL (
+                SELECT greatest(outbox.head_waits_until(c, h.priority, h.method, h.attempt),
+                                CASE WHEN h.cost > 1 THEN outbox.group_waits_until(c, h.cost) END) AS at OFFSET 0) w),
         judged AS MATERIALIZED (
-            SELECT k.*, CASE WHEN k.is_ahead THEN 'ahead'
+            SELECT k.*, CASE WHEN k.has_moved THEN CASE WHEN k.chat_id = ANY (v_moved) THEN 'enough' ELSE 'move' END
+                             WHEN k.is_ahead THEN 'ahead'
                              WHEN k.ends AND k.chat_id = ANY (v_cleared) THEN 'enough' WHEN k.ends THEN 'end'
                              WHEN k.at > p_until THEN 'wait' WHEN k.priority > p_priority THEN 'worse' ELSE 'go' END AS verdict
               FROM looked k)
-        SELECT array_agg(ROW(j.chat_id, j.id, j.priority, j.attempt, j.bytes, j.at)::outbox.lane
+        SELECT array_agg(ROW(j.chat_id, j.id, j.priority, j.attempt, j.bytes, j.at, j.cost)::outbox.lane
                          ORDER BY j.priority, j.next_attempt_at, j.id) FILTER (WHERE j.verdict = 'go') AS lanes,
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'go') AS taken,
                array_agg(j.chat_id) FILTER (WHERE j.verdict <> 'go') AS back,
                array_agg(j.priority) FILTER (WHERE j.verdict <> 'go') AS back_priorities,
+               array_agg(j.chat_id) FILTER (WHERE j.verdict = 'move') AS moving,
                array_agg(CASE j.verdict WHEN 'wait' THEN j.at WHEN 'enough' THEN p_now + interval '1 ms'
                                           WHEN 'ahead' THEN p_now + interval '1 ms' ELSE p_now END)
                    FILTER (WHERE j.verdict <> 'go') AS back_at,
@@ -96,12 +102,17 @@ BEGIN
         IF r.ahead IS NOT NULL THEN
             PERFORM outbox.pull_lanes_back(p_bot, r.ahead, p_now);
         END IF;
+        IF r.moving IS NOT NULL THEN
+            -- What was written for the old id after the chat had moved; the wakeup filed above finds the lane empty.
+            v_moved := v_moved || r.moving;
+            PERFORM outbox.follow_chats(p_bot, r.moving, p_now);
+        END IF;
         IF r.ending IS NOT NULL THEN
             -- The budget of endings is spent: the wakeup filed above is for the next claim.
             EXIT WHEN ended >= p_may_end;
             v_cleared := v_cleared || r.ending;
             cleared := cleared || r.ending;
-            ended := ended + outbox.end_expired(p_bot, r.ending, p_now, p_may_end - ended);
+            ended := ended + outbox.end_unwanted(p_bot, r.ending, p_now, p_may_end - ended);
         END IF;
     END LOOP;
 END $$;

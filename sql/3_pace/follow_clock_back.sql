@@ -1,12 +1,15 @@
 -- Promise: after the clock stepped back no deadline of the bucket lies further ahead than a slot given now could put it
 -- (I5): the bot is silent for one window and the arrival bound, not until the clock has caught up. How much time really
--- passed nobody knows, so every such token counts as given this moment (I6).
+-- passed nobody knows, so every such token counts as given this moment (I6). A step too small to tell from slots given
+-- ahead, 3 s and two windows, is waited out.
 -- Locks: nothing, the caller holds the bucket and writes it when the result differs.  Cost: one pass over the ring.
 CREATE OR REPLACE FUNCTION outbox.follow_clock_back(b outbox.bucket, p_window_s float8, p_now timestamptz)
 RETURNS outbox.bucket
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    v_horizon CONSTANT interval := '100 ms';
+    -- The first slot of a reply lies up to 2 s ahead (acquire); an album begins there, waits for its last token, which
+    -- may be free a window and A (1 s) later, and spaces its slots over another window.
+    v_horizon CONSTANT interval := make_interval(secs => 3 + 2 * p_window_s);
     v_latest CONSTANT timestamptz := p_now + make_interval(secs => p_window_s + 1);  -- 1 s: A, the arrival bound
 BEGIN
     IF b.last_slot_at > p_now + v_horizon OR b.theoretical_at > v_latest + v_horizon

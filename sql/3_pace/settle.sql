@@ -13,7 +13,7 @@ COMMENT ON FUNCTION outbox.least_round_trip_s IS
 -- Promise: the bucket with its answers taken in: each frees its token earlier, never later, and only while the token is
 -- still used by that slot number, so that a late or doubled settlement does nothing (I6).
 -- Locks: nothing, the caller holds the bucket.  Cost: one look in the ring per settlement.
--- p_settlements: array of {slot, age_s, result: ok|fail|flood|unsent, round_trip_s} of this bot.
+-- p_settlements: array of {slot, age_s, result, round_trip_s} of this bot; see claim. A slot may be null or 0: no token.
 CREATE OR REPLACE FUNCTION outbox.settle(b outbox.bucket, p_window_s float8, p_settlements jsonb) RETURNS outbox.bucket
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -40,18 +40,20 @@ BEGIN
             b.round_trip_answers[1] := b.round_trip_answers[1] + 1;
         END IF;
 
-        v_token := array_position(b.used_by, s.slot);
-        CONTINUE WHEN v_token IS NULL;
-        IF s.result = 'unsent' THEN
-            b.free_at[v_token] := b.free_at[v_token] - make_interval(secs => p_window_s + v_bound_s);
-        ELSE
-            -- 0.5 ms: timers and the wire are not exact; without it two arrivals could be a hair under one window apart.
-            v_response_at := v_now - make_interval(secs => greatest(s.age_s, 0));
-            b.free_at[v_token] := least(b.free_at[v_token], v_response_at
-                + make_interval(secs => p_window_s + 0.0005 - outbox.least_round_trip_s(b)));
-        END IF;
-        -- Answered for: a second settlement of this slot finds no token.
-        b.used_by[v_token] := 0;
+        CONTINUE WHEN s.slot IS NULL OR s.slot <= 0;
+        -- An album used several tokens under one number.
+        FOREACH v_token IN ARRAY array_positions(b.used_by, s.slot) LOOP
+            IF s.result = 'unsent' THEN
+                b.free_at[v_token] := b.free_at[v_token] - make_interval(secs => p_window_s + v_bound_s);
+            ELSE
+                -- 0.5 ms: timers and the wire are not exact; without it two arrivals could be a hair under one window apart.
+                v_response_at := v_now - make_interval(secs => greatest(s.age_s, 0));
+                b.free_at[v_token] := least(b.free_at[v_token], v_response_at
+                    + make_interval(secs => p_window_s + 0.0005 - outbox.least_round_trip_s(b)));
+            END IF;
+            -- Answered for: a second settlement of this slot finds no token.
+            b.used_by[v_token] := 0;
+        END LOOP;
     END LOOP;
     RETURN b;
 END $$;

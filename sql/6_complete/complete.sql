@@ -4,8 +4,9 @@
 -- letter; any other late result is only recorded. A batch brought twice changes nothing the second time.
 -- Locks, in order: chats by (chat_id, bot), waited for; then messages.
 -- Cost: a fixed number of statements per batch; per result one probe of chat, message and lane.
--- p_results: array of {bot, chat_id, message_id, attempt, outcome: sent|wait|retry|uncertain|dead|unsent, age_s since the
--- answer, duration_s of the call, http_status, error_code, error_class, error_text, retry_after_s, telegram_message_id}.
+-- p_results: array of {bot, chat_id, message_id, attempt, outcome: sent|wait|retry|uncertain|dead|unsent|discard, age_s since
+-- the answer, duration_s of the call, http_status, error_code, error_class, error_text, retry_after_s, telegram_message_id,
+-- meaning, reach: message|chat|bot, migrate_to, telegram_answer, correlation_id}. discard: the worker may not send it.
 -- Returns how many were applied as their owner's.
 CREATE OR REPLACE FUNCTION outbox.complete(p_worker bigint, p_results jsonb) RETURNS int
 LANGUAGE plpgsql
@@ -23,9 +24,9 @@ BEGIN
             USING ERRCODE = 'invalid_transaction_state', HINT = 'Call it with autocommit and the default isolation level.';
     END IF;
     IF EXISTS (SELECT FROM jsonb_array_elements(p_results) r
-                WHERE coalesce(r ->> 'outcome', '') NOT IN ('sent', 'wait', 'retry', 'uncertain', 'dead', 'unsent')) THEN
+                WHERE coalesce(r ->> 'outcome', '') NOT IN ('sent', 'wait', 'retry', 'uncertain', 'dead', 'unsent', 'discard')) THEN
         RAISE EXCEPTION 'a result has an outcome that does not exist' USING ERRCODE = 'invalid_parameter_value',
-            HINT = 'Use sent, wait, retry, uncertain, dead or unsent.';
+            HINT = 'Use sent, wait, retry, uncertain, dead, unsent or discard.';
     END IF;
 
     PERFORM FROM (SELECT DISTINCT r.chat_id COLLATE "C" AS chat_id, r.bot
@@ -38,15 +39,18 @@ BEGIN
 
     v_endings := ARRAY(
         SELECT ROW(r.message_id, r.fate, r.spent, r.attempt, r.telegram_message_id,
-                   CASE WHEN r.fate <> 'sent' THEN coalesce(r.error_class, r.outcome) END,
-                   CASE WHEN r.fate <> 'sent' THEN r.error_text END, p_worker)::outbox.ending
-          FROM unnest(v_results) r WHERE r.fate IN ('sent', 'dead', 'uncertain'));
+                   CASE WHEN r.fate = 'discarded' AND r.outcome <> 'discard' THEN 'shed'
+                        WHEN r.fate <> 'sent' THEN coalesce(r.error_class, r.outcome) END,
+                   CASE WHEN r.fate <> 'sent' THEN r.error_text END, p_worker, r.telegram_answer)::outbox.ending
+          FROM unnest(v_results) r WHERE r.fate IN ('sent', 'dead', 'uncertain', 'discarded'));
     PERFORM outbox.finish_messages(v_endings);
     v_endings := ARRAY(
-        SELECT ROW(r.message_id, 'sent', NULL, NULL, r.telegram_message_id, NULL, NULL, p_worker)::outbox.ending
+        SELECT ROW(r.message_id, 'sent', NULL, NULL, r.telegram_message_id, NULL, NULL, p_worker,
+                   r.telegram_answer)::outbox.ending
           FROM unnest(v_results) r WHERE r.fate = 'resolve');
     IF v_endings <> '{}' THEN
         PERFORM outbox.resolve_dead_letters(v_endings);
+        PERFORM outbox.finish_moved(p_worker, v_results);
     END IF;
 
     UPDATE outbox.message m
@@ -59,6 +63,9 @@ BEGIN
 
     PERFORM outbox.record_attempts(p_worker, v_results);
     v_owned := outbox.release_lanes(v_results, v_now);
+    IF EXISTS (SELECT FROM unnest(v_results) r WHERE r.reach <> 'message') THEN
+        PERFORM outbox.reach_further(v_results, v_now);
+    END IF;
     PERFORM outbox.file_follow_ups(v_results, outbox.clock());
     RETURN v_owned;
 END $$;

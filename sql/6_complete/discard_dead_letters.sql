@@ -1,4 +1,5 @@
--- Promise: these dead letters are history: moved to finished as discarded, why in error_class. Returns how many.
+-- Promise: these dead letters are history: moved to finished as discarded. error_class says why they ended so (p_why),
+-- the text stays what the last call said; its class stays in attempt. Returns how many.
 -- Locks: the dead letters.  Cost: one delete and one insert each.
 CREATE OR REPLACE FUNCTION outbox.discard_dead_letters(p_ids bigint[], p_why text) RETURNS bigint
 LANGUAGE sql VOLATILE AS $$

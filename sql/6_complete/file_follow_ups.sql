@@ -10,7 +10,8 @@ BEGIN
               CROSS JOIN LATERAL (SELECT FROM outbox.message m WHERE m.chat_id = l.chat_id AND m.bot = l.bot LIMIT 1) m
               CROSS JOIN LATERAL (SELECT * FROM outbox.chat c WHERE c.chat_id = l.chat_id AND c.bot = l.bot LIMIT 1) c
               CROSS JOIN LATERAL (
-                    SELECT h.priority, greatest(outbox.lane_waits_until(c, h.priority), p_now) AS due_at
+                    SELECT h.priority,
+                           greatest(outbox.head_waits_until(c, h.priority, h.method, h.attempt), p_now) AS due_at
                       FROM outbox.head_of_lane(l.chat_id, l.bot, p_now) h
                     UNION ALL
                     -- A wakeup that was dropped while the lane was in flight may be due only now, if the clock has

@@ -9,7 +9,7 @@ LANGUAGE sql VOLATILE AS $$
          CROSS JOIN LATERAL (SELECT k.ctid FROM outbox.message k WHERE k.id = e.message_id LIMIT 1) k
          WHERE m.ctid = k.ctid
         RETURNING m.*, e.status, e.attempts AS spent, e.calls AS called, e.telegram_message_id, e.error_class, e.error_text,
-                  e.worker),
+                  e.worker, e.telegram_answer),
     dead AS (
         INSERT INTO outbox.dead_letter (
             id, bot, chat_id, method, payload, priority, status, tag, correlation_id, idempotency_key, collapse_key,
@@ -21,11 +21,11 @@ LANGUAGE sql VOLATILE AS $$
           FROM ended e WHERE e.status IN ('dead', 'uncertain'))
     INSERT INTO outbox.finished (
         id, bot, chat_id, method, payload, priority, status, tag, correlation_id, created_at, scheduled_for, finished_at,
-        attempts, telegram_message_id, error_class, error_text, worker)
+        attempts, telegram_message_id, error_class, error_text, worker, telegram_answer)
     SELECT e.id, e.bot, e.chat_id, e.method,
            CASE WHEN (SELECT o.keep_payload FROM outbox.bot o WHERE o.bot = e.bot) THEN e.payload END, e.priority,
            e.status, e.tag, e.correlation_id, e.created_at, e.next_attempt_at, outbox.clock(), e.spent,
-           e.telegram_message_id, e.error_class, e.error_text, e.worker
+           e.telegram_message_id, e.error_class, e.error_text, e.worker, e.telegram_answer
       FROM ended e WHERE e.status NOT IN ('dead', 'uncertain')
 $$;
 COMMENT ON FUNCTION outbox.finish_messages IS 'Moves messages to finished or dead_letter: the one door out of message.';

@@ -18,6 +18,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION outbox.release_worker IS 'Frees the lanes of an ended worker: outcome uncertain. Part of reap and leave.';
 
+-- Promise: when a lease ends: 20 s after the server's start at the soonest. While the server was away nobody could renew it,
+-- and the results that its worker kept are the truth about its lanes.
+-- Locks: nothing.  Cost: arithmetic.
+CREATE OR REPLACE FUNCTION outbox.lease_ends_at(p_lease_until timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$ SELECT greatest(p_lease_until, pg_postmaster_start_time() + interval '20 s') $$;
+COMMENT ON FUNCTION outbox.lease_ends_at IS 'When a lease ends, a restart of the server considered. Part of reap.';
+
 -- Promise: every worker whose lease ran out is ended and its lanes are free. Returns how many lanes.
 -- Locks: the worker (a claim that runs just now is left alone), then its lanes.  Cost: a look at the living workers; per
 -- death one walk over chat.
@@ -31,7 +38,8 @@ BEGIN
     -- A heartbeat ahead of now was given before the clock stepped back: its lease begins anew.
     UPDATE outbox.worker w SET heartbeat_at = outbox.clock(), lease_until = outbox.clock() + interval '20 s'
      WHERE w.ended_at IS NULL AND w.heartbeat_at > outbox.clock() + interval '1 s';
-    v_workers := ARRAY(SELECT w.id FROM outbox.worker w WHERE w.ended_at IS NULL AND w.lease_until < outbox.clock()
+    v_workers := ARRAY(SELECT w.id FROM outbox.worker w
+                        WHERE w.ended_at IS NULL AND outbox.lease_ends_at(w.lease_until) < outbox.clock()
                         ORDER BY w.id FOR UPDATE SKIP LOCKED);
     IF v_workers = '{}' THEN
         RETURN 0;
@@ -50,7 +58,8 @@ COMMENT ON FUNCTION outbox.reap IS 'Ends workers whose lease ran out and frees t
 -- NULL: nobody lives.  Locks: nothing.  Cost: a look at the living workers.
 CREATE OR REPLACE FUNCTION outbox.lease_ends_in_s() RETURNS float8
 LANGUAGE sql STABLE AS $$
-    SELECT extract(epoch FROM min(w.lease_until) - outbox.clock())::float8 FROM outbox.worker w WHERE w.ended_at IS NULL
+    SELECT extract(epoch FROM outbox.lease_ends_at(min(w.lease_until)) - outbox.clock())::float8
+      FROM outbox.worker w WHERE w.ended_at IS NULL
 $$;
 COMMENT ON FUNCTION outbox.lease_ends_in_s IS 'Seconds until the soonest lease ends: when to reap next.';
 

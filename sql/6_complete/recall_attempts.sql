@@ -17,7 +17,9 @@ LANGUAGE sql STABLE AS $$
                    NOT r.owned AND EXISTS (
                        SELECT FROM outbox.attempt a
                         WHERE a.message_id = r.message_id AND a.attempt = r.attempt AND a.worker = p_worker
-                          AND a.outcome = r.outcome))::outbox.result
+                          AND a.outcome = r.outcome),
+                   r.meaning, r.reach, r.migrate_to, r.telegram_answer, r.correlation_id, r.tag, r.cost, r.suppresses,
+                   r.wait_s)::outbox.result
           FROM unnest(p_results) r)
 $$;
 COMMENT ON FUNCTION outbox.recall_attempts IS 'Judges late and later results by what is on record. Part of complete.';

@@ -8,15 +8,19 @@ DECLARE
     v_released int;
 BEGIN
     WITH lane AS (
-        -- One row per chat: an UPDATE applies only one of two that match.
+        -- One row per chat: an UPDATE applies only one of two that match. Free methods (cost 0) move no deadline.
         SELECT r.bot, r.chat_id, bool_or(r.owned) AS owned,
-               max(r.answered_at) FILTER (WHERE r.outcome <> 'unsent') AS answered_at,
-               max(r.answered_at) FILTER (WHERE r.outcome = 'sent') AS sent_at,
-               max(r.answered_at + make_interval(secs => r.retry_after_s)) FILTER (WHERE r.outcome = 'wait') AS wait_until,
-               array_agg(r.answered_at ORDER BY r.answered_at) FILTER (WHERE r.outcome IN ('sent', 'uncertain')) AS arrived_at,
+               max(r.answered_at) FILTER (WHERE r.outcome NOT IN ('unsent', 'discard') AND r.cost > 0) AS answered_at,
+               max(r.answered_at) FILTER (WHERE r.outcome = 'sent' AND r.cost > 0) AS sent_at,
+               max(r.answered_at + make_interval(secs => r.retry_after_s))
+                   -- A flooded album is uncertain, and waits like any other flood.
+                   FILTER (WHERE r.outcome IN ('wait', 'uncertain') AND r.cost > 0) AS wait_until,
+               max(r.answered_at) FILTER (WHERE r.outcome IN ('sent', 'uncertain') AND r.cost > 0) AS arrived_at,
+               sum(r.cost) FILTER (WHERE r.outcome IN ('sent', 'uncertain'))::int AS arrived,
                max(r.priority) FILTER (WHERE b.applies) AS backoff_of,
-               max(p_now + outbox.backoff(r.bot, CASE WHEN r.outcome = 'wait' OR r.error_class = 'bot_unauthorized'
-                                                      THEN r.attempt ELSE greatest(r.spent, 1) END))
+               max(p_now + greatest(make_interval(secs => r.wait_s), outbox.backoff(
+                       r.bot, CASE WHEN r.outcome = 'wait' OR r.error_class = 'bot_unauthorized'
+                                   THEN r.attempt ELSE greatest(r.spent, 1) END)))
                    FILTER (WHERE b.applies) AS backoff_until
           FROM unnest(p_results) r
          CROSS JOIN LATERAL (SELECT r.owned AND r.fate = 'wait' AND (r.outcome <> 'wait' OR r.retry_after_s IS NULL)
@@ -36,6 +40,11 @@ BEGIN
                         THEN g.sent_at[cardinality(g.sent_at) - o.group_limit + 1]
                              + make_interval(secs => o.group_window_s) END),
                group_sent_at = g.sent_at,
+               -- It takes messages: whatever spoke against it is over.
+               suppression_evidence = CASE WHEN l.sent_at IS NULL THEN c.suppression_evidence ELSE 0 END,
+               suppressed_at = CASE WHEN l.sent_at IS NULL THEN c.suppressed_at END,
+               suppressed_until = CASE WHEN l.sent_at IS NULL THEN c.suppressed_until END,
+               suppressed_reason = CASE WHEN l.sent_at IS NULL THEN c.suppressed_reason END,
                backoff_until[coalesce(l.backoff_of, 0) + 1] =
                    greatest(c.backoff_until[coalesce(l.backoff_of, 0) + 1], l.backoff_until)
           FROM lane l
@@ -45,7 +54,8 @@ BEGIN
          -- Groups and channels: the last group_limit times that something may have arrived.
          CROSS JOIN LATERAL (SELECT CASE WHEN l.chat_id ~ '^[-@]' AND o.group_limit IS NOT NULL
                                          THEN t.at[greatest(1, cardinality(t.at) + 1 - o.group_limit):] END AS sent_at
-                               FROM (SELECT k.group_sent_at || l.arrived_at AS at) t) g
+                               FROM (SELECT k.group_sent_at || CASE WHEN l.arrived > 0 THEN
+                                                array_fill(l.arrived_at, ARRAY[l.arrived]) END AS at) t) g
          WHERE c.ctid = k.ctid
         RETURNING l.owned)
     SELECT count(*) FILTER (WHERE r.owned) INTO v_released FROM released r;

@@ -4,7 +4,7 @@ CREATE OR REPLACE VIEW outbox.history AS
 SELECT m.id, m.bot, m.chat_id, m.method, m.priority,
        CASE WHEN c.in_flight = m.id THEN 'sending' ELSE 'queued' END AS status,
        m.tag, m.correlation_id, m.created_at, m.next_attempt_at AS scheduled_for,
-       greatest(m.next_attempt_at, outbox.lane_waits_until(c, m.priority)) AS next_attempt_at,
+       greatest(m.next_attempt_at, outbox.head_waits_until(c, m.priority, m.method, m.calls + 1)) AS next_attempt_at,
        NULL::timestamptz AS finished_at, m.attempts, NULL::bigint AS telegram_message_id, NULL::text AS error_class,
        m.last_error AS error_text
   FROM outbox.message m

@@ -1,8 +1,10 @@
 -- Promise: history older than p_days goes: a day of one table per call, rows of the default partition one by one; dead
--- letters after p_dead_letter_days, workers that ended a week ago, keys that expired, in batches of 10,000. Returns how
--- many partitions were dropped: 0 or 1. A table that is busy is left for the next call, a minute later.
--- Locks: ACCESS EXCLUSIVE on one parent and the dropped day, waited for 200 ms at most and held for the drop only (DETACH
--- CONCURRENTLY cannot run in a function and, cancelled, blocks the next one).  Cost: catalog look-ups, and the rows it deletes.
+-- letters after p_dead_letter_days, workers that ended a week ago, keys that expired, changes of breakers after p_days,
+-- in batches of 10,000; audit stays. Returns how many partitions were dropped: 0 or 1. A table that is busy is left for
+-- the next call, a minute later.
+-- Locks: ACCESS EXCLUSIVE on one parent and the dropped day, waited for 200 ms at most and held for the drop only
+-- (DETACH CONCURRENTLY cannot run in a function and, cancelled, blocks the next one).  Cost: catalog look-ups, and the
+-- rows it deletes.
 CREATE OR REPLACE FUNCTION outbox.drop_history(p_days int DEFAULT 30, p_dead_letter_days int DEFAULT 90) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -22,6 +24,8 @@ BEGIN
     DELETE FROM outbox.idempotency i WHERE i.ctid = ANY (ARRAY(
         SELECT i.ctid FROM outbox.idempotency i WHERE i.expires_at < v_now ORDER BY i.expires_at LIMIT 10000
            FOR UPDATE SKIP LOCKED));
+    DELETE FROM outbox.breaker_change b WHERE b.id IN (
+        SELECT b.id FROM outbox.breaker_change b WHERE b.at < v_oldest LIMIT 10000);
     PERFORM outbox.discard_dead_letters(ARRAY(
         SELECT d.id FROM outbox.dead_letter d WHERE d.died_at < v_now - make_interval(days => p_dead_letter_days)
          ORDER BY d.died_at LIMIT 10000 FOR UPDATE SKIP LOCKED), 'retention');

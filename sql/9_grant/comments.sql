@@ -34,14 +34,16 @@ COMMENT ON COLUMN outbox.bot.backoff_initial_s IS 'Longest wait after the first 
 COMMENT ON COLUMN outbox.bot.backoff_factor IS 'The longest wait grows by this factor with each attempt.';
 COMMENT ON COLUMN outbox.bot.backoff_max_s IS 'No wait after a failed attempt is longer, in seconds. A 429''s retry_after is obeyed whatever it is.';
 COMMENT ON COLUMN outbox.bot.max_attempts IS 'Attempts before a message that brings no number of its own becomes a dead letter.';
-COMMENT ON COLUMN outbox.bot.breaker_answers IS 'The breaker opens on no fewer answers than this in 30 seconds. Not used yet.';
-COMMENT ON COLUMN outbox.bot.breaker_failure_share IS 'The breaker opens when at least this share of those answers failed, 0 to 1. Not used yet.';
-COMMENT ON COLUMN outbox.bot.breaker_open_s IS 'How long the breaker stays open at first, in seconds; each time twice as long. Not used yet.';
-COMMENT ON COLUMN outbox.bot.breaker_open_max_s IS 'The breaker never stays open longer at a time, in seconds. Not used yet.';
+COMMENT ON COLUMN outbox.bot.breaker_answers IS 'The breaker opens on no fewer answers than this in 30 seconds.';
+COMMENT ON COLUMN outbox.bot.breaker_failure_share IS 'The breaker opens when at least this share of those answers failed, 0 to 1.';
+COMMENT ON COLUMN outbox.bot.breaker_open_s IS 'How long the breaker stays open at first, in seconds; each time twice as long.';
+COMMENT ON COLUMN outbox.bot.breaker_open_max_s IS 'The breaker never stays open longer at a time, in seconds.';
 COMMENT ON COLUMN outbox.bot.idempotency_s IS 'How long an idempotency_key is remembered, in seconds. Default: 604800, 7 days.';
 COMMENT ON COLUMN outbox.bot.keep_payload IS 'Whether finished messages keep their payload.';
-COMMENT ON COLUMN outbox.bot.telegram_id IS 'The bot''s own id at Telegram, told by getMe; another one means another bot behind the name. Not used yet.';
+COMMENT ON COLUMN outbox.bot.telegram_id IS 'The bot''s own id at Telegram, which its bot token begins with. Remembered by its first worker; a token of another one is not used until outbox adopt.';
 COMMENT ON COLUMN outbox.bot.created_at IS 'When the bot was added.';
+COMMENT ON COLUMN outbox.bot.breaker_probes IS 'How many messages a half-open breaker lets out at a time, and how many must pass to close it.';
+COMMENT ON COLUMN outbox.bot.paid_broadcast_refused_at IS 'When Telegram said that the bot may not use paid broadcast: since then allow_paid_broadcast is left out of what is sent.';
 
 COMMENT ON TABLE outbox.attempt IS 'One row per call of the Bot API, a partition per day (UTC) of answered_at, dropped after 30 days by default.';
 COMMENT ON COLUMN outbox.attempt.message_id IS 'The message: id in outbox.history.';
@@ -57,12 +59,16 @@ COMMENT ON COLUMN outbox.attempt.error_code IS 'error_code of Telegram''s answer
 COMMENT ON COLUMN outbox.attempt.error_text IS 'description of Telegram''s answer or the error of the connection, at most 500 characters.';
 COMMENT ON COLUMN outbox.attempt.retry_after_s IS 'How long Telegram told us to wait, in seconds.';
 COMMENT ON COLUMN outbox.attempt.error_class IS 'What kind of error it was, as metrics and outbox.history name it.';
+COMMENT ON COLUMN outbox.attempt.correlation_id IS 'The message''s correlation_id.';
+COMMENT ON COLUMN outbox.attempt.tag IS 'The message''s tag.';
 COMMENT ON COLUMN outbox.attempt.late IS 'True: the answer came when its worker did not own the chat any more.';
 
 COMMENT ON TABLE outbox.finished IS 'Messages that ended, but for dead letters; a partition per day (UTC) of finished_at. Read outbox.history.';
 COMMENT ON TABLE outbox.dead_letter IS 'Messages that need a person: dead (failed for good) or uncertain (perhaps sent). Kept for 90 days by default.';
 COMMENT ON TABLE outbox.chat IS 'One row per chat and bot that was ever sent to: its lane. What is in flight, when it may send next, suppression.';
 COMMENT ON TABLE outbox.bucket IS 'One row per bot: its token bucket, breaker and pauses. Read outbox.limits.';
+COMMENT ON TABLE outbox.breaker_change IS 'Each time a bot''s circuit breaker opened, half-opened or closed: when, why (failures, refusals, flood), and what its answers of the last 30 seconds were.';
+COMMENT ON TABLE outbox.ticket IS 'Slots given to replies that a bot sends itself, until it says how they went; at most an hour. CALL outbox.acquire.';
 COMMENT ON TABLE outbox.wakeup IS '"Look at this chat no later than due_at", for messages of this priority or better: the queue that claim takes from.';
 COMMENT ON TABLE outbox.request IS 'Cancels that wait until their chat is looked at. Only appended to by applications. Not used yet.';
 COMMENT ON TABLE outbox.stop IS 'Tags whose messages must not be sent any further. Not used yet.';
@@ -70,5 +76,7 @@ COMMENT ON TABLE outbox.idempotency IS 'Idempotency keys in use, and the message
 COMMENT ON TABLE outbox.worker IS 'Worker processes: one row per incarnation. A lease that ran out frees what the worker had in flight.';
 COMMENT ON TABLE outbox.housekeeping IS 'Duties of housekeeping, who holds the lease (duty lease), and how each last ran.';
 COMMENT ON TABLE outbox.depth IS 'What outbox.queue showed at measured_at: one count for all gauges. Written by housekeeping.';
+COMMENT ON TABLE outbox.backlog IS 'What is due per bot and how it is spread over chats, at measured_at. Written by housekeeping; read outbox.pressure.';
 COMMENT ON TABLE outbox.audit IS 'What operators did: who, what, to which messages, how many.';
+COMMENT ON TABLE outbox.identity IS 'Which environment and database this is, one row: workers of another identity refuse to deliver until outbox adopt.';
 COMMENT ON TABLE outbox.release IS 'Which versions'' tables and functions were applied, by digest, and when last.';

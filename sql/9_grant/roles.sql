@@ -22,6 +22,7 @@ END $$;
 -- Nobody calls anything that is not granted below.
 REVOKE ALL ON SCHEMA outbox FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL PROCEDURES IN SCHEMA outbox FROM PUBLIC;
 
 DO $$
 DECLARE
@@ -33,18 +34,38 @@ BEGIN
             ('outbox_producer', 'INSERT (bot, chat_id, method, payload, priority, next_attempt_at, expires_at, max_attempts, '
                                 'correlation_id, idempotency_key, collapse_key, on_uncertain, tag) ON outbox.message'),
             ('outbox_producer', 'SELECT (id, correlation_id) ON outbox.message'),
+            ('outbox_producer', 'EXECUTE ON PROCEDURE outbox.acquire(text, text, int, bigint, timestamptz, float8), '
+                                'outbox.settle(bigint, float8, text, float8), outbox.refuse_open_transaction(text)'),
+            -- Of acquire and settle: a procedure that commits cannot run with its owner's rights, its parts can.
+            ('outbox_producer', 'EXECUTE ON FUNCTION outbox.refusal_inside_a_transaction(), outbox.clock(), '
+                                'outbox.open_lane(text, text, int), outbox.give_ticket(text, text, int), '
+                                'outbox.drop_tickets(), outbox.settle_lane(bigint, timestamptz, text, float8), '
+                                'outbox.settle_slot(outbox.ticket, timestamptz, text, float8), outbox.reply_limits(text)'),
+            ('outbox_producer', 'EXECUTE ON FUNCTION outbox.lift_suppression(text, text), '
+                                'outbox.lift_suppression(text, bigint)'),
             ('outbox_reader', 'USAGE ON SCHEMA outbox'),
             ('outbox_reader', 'SELECT ON outbox.history, outbox.due, outbox.limits, outbox.queue, outbox.attempt, '
-                              'outbox.bot, outbox.worker, outbox.housekeeping, outbox.depth, outbox.release, outbox.audit'),
+                              'outbox.bot, outbox.worker, outbox.housekeeping, outbox.depth, outbox.release, outbox.audit, '
+                              'outbox.breaker_change'),
+            ('outbox_producer', 'SELECT ON outbox.pressure'),
+            ('outbox_producer', 'EXECUTE ON FUNCTION outbox.estimate_pressure(text), outbox.telegram_answer(bigint)'),
+            ('outbox_reader', 'SELECT ON outbox.pressure, outbox.failures, outbox.throughput'),
+            ('outbox_reader', 'EXECUTE ON FUNCTION outbox.estimate_pressure(text), outbox.telegram_answer(bigint), '
+                              'outbox.explain(bigint), outbox.follow(text, int), outbox.follow_from_now(), '
+                              'outbox.head_waits_until(outbox.chat, smallint, text, int)'),
             ('outbox_reader', 'EXECUTE ON FUNCTION outbox.clock(), outbox.lane_waits_until(outbox.chat, smallint), '
                               'outbox.least_round_trip_s(outbox.bucket), outbox.gcra_step_s(int, float8), '
-                              'outbox.offer_slots(outbox.bucket, int, float8, timestamptz, int)'),
+                              'outbox.offer_slots(outbox.bucket, int, float8, timestamptz, int), '
+                              'outbox.offer_slots_until(outbox.bucket, int, float8, timestamptz, int, interval)'),
             ('outbox_worker', 'outbox_reader'),
             ('outbox_worker', 'SELECT, INSERT, UPDATE, DELETE ON outbox.bucket, outbox.chat, outbox.message, outbox.wakeup, '
                               'outbox.request, outbox.attempt, outbox.finished, outbox.dead_letter, outbox.worker, '
-                              'outbox.housekeeping, outbox.depth'),
+                              'outbox.housekeeping, outbox.depth, outbox.backlog, outbox.breaker_change'),
             ('outbox_worker', 'SELECT ON outbox.stop, outbox.idempotency'),
+            ('outbox_worker', 'UPDATE (paid_broadcast_refused_at, telegram_id) ON outbox.bot'),
+            ('outbox_worker', 'SELECT, INSERT ON outbox.identity'),
             ('outbox_worker', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA outbox'),
+            ('outbox_worker', 'EXECUTE ON ALL PROCEDURES IN SCHEMA outbox'),
             ('outbox_admin', 'outbox_producer'),
             ('outbox_admin', 'outbox_worker'),
             ('outbox_admin', 'SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA outbox'),
@@ -59,7 +80,14 @@ BEGIN
         END;
     END LOOP;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'outbox_worker') THEN
-        -- What only an operator decides.
-        REVOKE EXECUTE ON FUNCTION outbox.set_bot FROM outbox_worker;
+        -- What only an operator decides, under every signature.
+        FOR v_grant IN
+            SELECT p.oid::regprocedure AS what FROM pg_proc p
+             WHERE p.pronamespace = 'outbox'::regnamespace
+               AND p.proname IN ('set_bot', 'retry', 'discard', 'pause', 'resume', 'lift_suppression', 'forget', 'payload',
+                                 'note_action', 'adopt')
+        LOOP
+            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM outbox_worker', v_grant.what);
+        END LOOP;
     END IF;
 END $$;

@@ -165,3 +165,20 @@ def test_no_function_of_ours_with_its_owners_rights_searches_foreign_schemas(db)
         )
         == []
     )
+
+
+def test_a_worker_remembers_an_identity_but_changes_none(db, login):
+    worker = login("outbox_worker")
+    assert worker.execute("SELECT * FROM outbox.check_identity('production', '{\"default\": 1}')").fetchall() == []
+    assert db.execute("SELECT environment FROM outbox.identity") == [("production",)]
+    _refused(worker, "SELECT * FROM outbox.adopt('staging', '{}', false)")
+    _refused(worker, "UPDATE outbox.identity SET environment = 'staging'")
+    _refused(worker, "UPDATE outbox.bot SET rate = 1000")
+    login("outbox_admin").execute("SELECT * FROM outbox.adopt('staging', '{}', false)")
+    assert db.execute("SELECT environment FROM outbox.identity") == [("staging",)]
+
+
+def test_every_role_sees_the_same_database_where_a_dba_closed_pg_control(db, login):
+    [(key,)] = db.execute("SELECT outbox.database_key()")
+    db.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    assert login("outbox_worker").execute("SELECT outbox.database_key()").fetchall() == [(key,)]

@@ -25,6 +25,12 @@ CALLED_BY_WORKERS = {
     "register_worker": ("p_name text, p_bots text[], p_host text, p_pid integer, p_version text", "bigint"),
     "reap": ("", "integer"),
     "leave": ("p_worker bigint", "void"),
+    "serve": ("p_worker bigint, p_bots text[]", "boolean"),
+    "authorise": ("p_bot text, p_telegram_id bigint", "boolean"),
+    "check_identity": (
+        "p_environment text, p_telegram_ids jsonb",
+        "TABLE(what text, bot text, remembered text, present text)",
+    ),
 }
 
 PUBLIC_COLUMNS = {

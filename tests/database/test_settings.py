@@ -76,6 +76,7 @@ def test_every_variable_has_a_description():
         ("ADMIN_PASSWORD", "short", "is shorter than 8 characters"),
         ("ENVIRONMENT", "My Production", "is not a label"),
         ("ONLY_CHATS", "42,bob", "'bob', which is neither a number nor an @name"),
+        ("ONLY_CHATS", "42,0043", "'0043', which is neither a number nor an @name"),
         ("TRUSTED_HEADER", "X User", "is not the name of an HTTP header"),
     ],
 )

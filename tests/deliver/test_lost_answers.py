@@ -116,8 +116,8 @@ async def test_settlements_come_again_until_their_bot_is_settled() -> None:
 
     scripted = Scripted(register_worker=_incarnations(), claim=claim)
     claims, _ = _claims(scripted)
-    claims.settle(Settlement("default", 7, "ok", now_s(), 0.02))
-    claims.settle(Settlement("other", 9, "ok", now_s(), 0.02))
+    claims.settle(Settlement("default", "42", 7, "ok", now_s(), 0.02))
+    claims.settle(Settlement("other", "42", 9, "ok", now_s(), 0.02))
     async with asyncio.timeout(5):
         await claims.claim_until(stopping, cast("Flight", Room()))
     assert brought == [[7, 9], [7, 9], [9]]
@@ -140,7 +140,7 @@ async def test_a_settlement_alone_leads_to_a_claim_within_a_quarter_second() -> 
     running = asyncio.create_task(claims.claim_until(stopping, cast("Flight", room)))
     await asyncio.sleep(0.05)
     answered_s = now_s()
-    claims.settle(Settlement("default", 7, "ok", answered_s, 0.02))
+    claims.settle(Settlement("default", "42", 7, "ok", answered_s, 0.02))
     await asyncio.wait_for(running, 5)
     assert 0.25 <= at_s[0] - answered_s < 0.4
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from outbox.deliver import events
-from outbox.simulator.server import Running
+from outbox.simulator.config import Config
+from outbox.simulator.server import Running, serve
 
 from .conftest import TOKEN, working
 
@@ -281,3 +282,14 @@ def test_a_worker_without_a_bot_to_serve_is_refused(bots: list[str]) -> None:
 
     with pytest.raises(ValueError, match="token of at least one bot"):
         Worker("postgresql://", {"default": SecretStr(TOKEN)}, "http://x", name="w", bots=bots)
+
+
+async def test_a_message_to_hold_does_not_become_uncertain_by_a_connection_that_was_given_up(db: Any) -> None:
+    async with serve(Config(connection_idle_s=0.3)) as telegram, working(db.url, telegram.url) as (_, seen):
+        _insert(db, chat_id=1)
+        await seen.first(events.Sent)
+        await asyncio.sleep(0.5)
+        message_id = _insert(db, chat_id=2, on_uncertain="hold")
+        await seen.until(lambda: seen.of(events.Uncertain) or len(seen.of(events.Sent)) == 2)
+        await seen.until(lambda: len(seen.of(events.Flushed)) >= 2)
+    assert _status(db, message_id) == "sent"

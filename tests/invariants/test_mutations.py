@@ -89,7 +89,7 @@ MUTATIONS = [
         "a settlement is not matched to its slot number",
         "3_pace/settle.sql",
         scenes.a_settlement_of_a_token_given_again_does_nothing,
-        (("array_position(b.used_by, s.slot)", "1 + (s.slot - 1) % cardinality(b.used_by)"),),
+        (("array_positions(b.used_by, s.slot)", "ARRAY[1 + (s.slot - 1) % cardinality(b.used_by)]::int[]"),),
     ),
     Mutation(
         "each worker reckons with its own round trip",

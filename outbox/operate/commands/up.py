@@ -11,8 +11,8 @@ from outbox.database.connect import database_url
 from outbox.database.migrate import is_current, migrate
 from outbox.deliver.worker import Worker
 from outbox.observe.logs import EventLog, set_up_logs
-from outbox.operate.up import keep_house, run, work_and_keep_house
-from outbox.settings import load_settings, read_tokens, refuse_what_is_not_obeyed
+from outbox.operate.up import follow_tokens, keep_house, run, work_and_keep_house
+from outbox.settings import load_settings, read_tokens
 
 
 @click.command("up")
@@ -31,7 +31,7 @@ def command(verbose: bool) -> None:
     Exit: 0 stopped by a signal, 1 failed, 2 wrong usage
     """
     settings = load_settings()
-    refuse_what_is_not_obeyed(settings)
+    tokens_file = follow_tokens(settings)
     tokens = read_tokens(os.environ, settings.tokens_file)
     set_up_logs(settings.log, verbose=verbose)
     name = f"{socket.gethostname()}:{os.getpid()}"
@@ -47,5 +47,15 @@ def command(verbose: bool) -> None:
             say("no bot token is set, so messages wait. Set OUTBOX_TOKEN, or OUTBOX_TOKEN_<NAME> for the bot <name>.")
             run(keep_house(url, name))
             return
-        worker = Worker(url, tokens, settings.api_url, name=name, emit=EventLog(name))
+        worker = Worker(
+            url,
+            tokens,
+            settings.api_url,
+            name=name,
+            emit=EventLog(name),
+            environment=settings.environment,
+            only_chats=settings.only_chats,
+            tokens_file=tokens_file,
+            spool_dir=settings.data_dir / "spool",
+        )
         run(work_and_keep_house(worker, name))

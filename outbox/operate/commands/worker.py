@@ -8,8 +8,8 @@ import click
 from outbox.database.connect import database_url
 from outbox.deliver.worker import CONCURRENCY, GRACE_S, Worker
 from outbox.observe.logs import EventLog, set_up_logs
-from outbox.operate.up import run, work_and_keep_house
-from outbox.settings import UsageError, load_settings, read_tokens, refuse_what_is_not_obeyed
+from outbox.operate.up import follow_tokens, run, work_and_keep_house
+from outbox.settings import UsageError, load_settings, read_tokens
 
 
 @click.command("worker")
@@ -44,7 +44,7 @@ def command(bots: str | None, name: str | None, grace_s: float, concurrency: int
     Exit: 0 stopped by a signal, 1 failed, 2 wrong usage
     """
     settings = load_settings()
-    refuse_what_is_not_obeyed(settings)
+    tokens_file = follow_tokens(settings)
     tokens = read_tokens(os.environ, settings.tokens_file)
     wanted = [bot.strip().lower() for bot in bots.split(",") if bot.strip()] if bots is not None else None
     if not tokens:
@@ -64,5 +64,9 @@ def command(bots: str | None, name: str | None, grace_s: float, concurrency: int
             emit=EventLog(name),
             grace_s=grace_s,
             concurrency=concurrency,
+            environment=settings.environment,
+            only_chats=settings.only_chats,
+            tokens_file=tokens_file,
+            spool_dir=settings.data_dir / "spool",
         )
         run(work_and_keep_house(worker, name))

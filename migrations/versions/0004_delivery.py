@@ -32,6 +32,7 @@ def upgrade() -> None:
             ADD refused_at       timestamptz[] NOT NULL DEFAULT '{}',
             ADD probes           int NOT NULL DEFAULT 0,
             ADD probes_passed    int NOT NULL DEFAULT 0,
+            ADD probes_refused   int NOT NULL DEFAULT 0,
             ADD probed_at        timestamptz,
             ADD probes_after     bigint NOT NULL DEFAULT 0;
 
@@ -67,6 +68,8 @@ def upgrade() -> None:
         ALTER TYPE outbox.ending ADD ATTRIBUTE telegram_answer jsonb;
 
         -- Parts of claim that return more than they did, under names that are made anew from sql/.
+        DROP FUNCTION IF EXISTS outbox.claim_lanes(
+            bigint, text, int, jsonb, smallint[], timestamptz, int, int, boolean);
         DROP FUNCTION IF EXISTS outbox.head_of_lane(text, text, timestamptz);
         DROP FUNCTION IF EXISTS outbox.assign_slots(bigint, timestamptz[], outbox.lane[], int, boolean);
         DROP FUNCTION IF EXISTS outbox.take_slots(outbox.bucket, int, float8, timestamptz[], int[]);

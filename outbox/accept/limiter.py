@@ -18,23 +18,27 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
-from outbox.accept.local_limits import Limits, LocalLimits
+from outbox.accept.local_limits import Limits, LocalLimits, is_group
+from outbox.accept.slots import Given, Result, Slot
 
-Result = Literal["ok", "fail", "flood", "unsent"]
+__all__ = ["Limiter", "Result", "Slot"]
+
 Params = tuple[Any, ...]
 
 STALE_AFTER_S: Final = 0.5  # half the arrival bound; the other half is for the way to Telegram
 LOOK_AGAIN_S: Final = 1.0  # while the database is away
 GIVEN_AHEAD_S: Final = 2.0  # a slot that the database gave lies no further ahead
 OWED_SETTLEMENTS: Final = 1000
+COUNTING_S: Final = 3.0  # a chat that cools is asked again for so long
+COST_MAX: Final = 100  # of one call of acquire
+CLOSING_S: Final = 2.0
 CALLS_AT_ONCE: Final = 2  # of each kind: more would only queue up for the bucket
 
 # The database cannot be had; what it says about the call itself goes to the caller. A demoted primary is no database.
@@ -56,33 +60,6 @@ if hasattr(time, "CLOCK_BOOTTIME"):
 
 else:  # pragma: no cover
     _now_s = time.monotonic
-
-
-@dataclass(slots=True)
-class Slot:
-    """One reply's turn: send now, then settle. `local`: given without the database."""
-
-    chat_id: str
-    cost: int
-    local: bool
-    result: Result | None = None
-    retry_after_s: float | None = None
-    _due_s: float = 0.0
-    _ticket: int | None = None
-    _tokens: list[int] = field(default_factory=list)
-    _settled: bool = False
-
-    def flooded(self, retry_after_s: float | None) -> None:
-        """Note that Telegram answered 429 with this retry_after: the chat waits that long."""
-        self.result, self.retry_after_s = "flood", retry_after_s
-
-    def failed(self) -> None:
-        """Note that no answer came, or a 5xx."""
-        self.result = "fail"
-
-    def unsent(self) -> None:
-        """Note that nothing was sent: the slot goes back."""
-        self.result = "unsent"
 
 
 class Limiter:
@@ -128,11 +105,12 @@ class Limiter:
         self._on_change = on_change
         self._limits = Limits()
         self._local: LocalLimits | None = None
-        self._local_sent: deque[tuple[float, str, int]] = deque()
+        self._given = Given()
         self._local_floods: dict[str, float] = {}
         self._owed: deque[tuple[int, float, Result, float | None]] = deque(maxlen=OWED_SETTLEMENTS)
         self._contact_s = _now_s()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._coming_back: asyncio.Task[None] | None = None
         # Many tasks wait here and not for a connection, where a long wait means that there is no database. One for each
         # kind: an answer need not wait behind all who ask.
         self._asking = asyncio.Semaphore(CALLS_AT_ONCE)
@@ -157,7 +135,15 @@ class Limiter:
             self._go_local(error)
 
     async def close(self) -> None:
-        """Bring what is on its way and disconnect. Slots that are out run out by themselves."""
+        """Bring what is on its way or owed, for two seconds at most, and disconnect. Slots that are out run out."""
+        if self._coming_back is not None:
+            self._coming_back.cancel()
+        with contextlib.suppress(*AWAY):
+            async with asyncio.timeout(CLOSING_S):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+                if self._local is not None:
+                    await self._account()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -194,7 +180,16 @@ class Limiter:
         give_up_s = None if timeout_s is None else _now_s() + timeout_s
         chat = str(chat_id).lower()
         while True:
-            slot, wait_until_s = await self._ask(chat, cost)
+            try:
+                # The wait for a turn to ask, and not the call: given up too early it could not say that nobody answers.
+                async with asyncio.timeout(None if give_up_s is None else give_up_s - _now_s()):
+                    await self._asking.acquire()
+            except TimeoutError:
+                raise TimeoutError(f"no slot for chat {chat} within {timeout_s:g} s: too many ask") from None
+            try:
+                slot, wait_until_s = await self._ask(chat, cost)
+            finally:
+                self._asking.release()
             if give_up_s is not None and wait_until_s > give_up_s:
                 self._give_back(slot)
                 raise TimeoutError(f"no slot for chat {chat} within {timeout_s:g} s: the next one is later")
@@ -216,14 +211,14 @@ class Limiter:
         """Say how it went: ok (default), fail (no answer, or 5xx), flood (429, with its retry_after) or unsent.
 
         Does nothing the second time. Waits for the database no longer than the timeout; an answer that it could not be
-        told is brought when it is back.
+        told is brought when it is back. Raises ValueError for a retry_after that is none.
         """
         if slot._settled:
             return
-        slot._settled = True
         result = result or slot.result or "ok"
         retry_after_s = slot.retry_after_s if retry_after_s is None else retry_after_s
         answered_s = _now_s()
+        slot._answer(result, retry_after_s, answered_s)
         if slot._ticket is None:
             self._settle_locally(slot, result, retry_after_s, answered_s)
             return
@@ -242,20 +237,21 @@ class Limiter:
 
     async def _ask(self, chat_id: str, cost: int) -> tuple[Slot | None, float]:
         """Return a slot and its time; or None and when to ask again."""
-        async with self._asking:
-            if self._local is None:
-                try:
-                    row = await self._call(
-                        "CALL outbox.acquire(%s, %s, %s)", lambda: (self._bot, chat_id, cost), self._give_orphan_back
-                    )
-                except AWAY as error:
-                    self._go_local(error)
-                else:
-                    assert row is not None
-                    ticket, _, delay_s = row
-                    # From the moment the answer came: no slot is early, whatever the way to the database takes.
-                    at_s = _now_s() + delay_s
-                    return (None if ticket is None else Slot(chat_id, cost, False, _due_s=at_s, _ticket=ticket)), at_s
+        if self._local is None:
+            try:
+                row = await self._call(
+                    "CALL outbox.acquire(%s, %s, %s)", lambda: (self._bot, chat_id, cost), self._give_orphan_back
+                )
+            except AWAY as error:
+                self._go_local(error)
+            else:
+                assert row is not None
+                ticket, _, delay_s = row
+                # From the moment the answer came: no slot is early, whatever the way to the database takes.
+                at_s = _now_s() + delay_s
+                if ticket is None:
+                    return None, at_s
+                return self._give(Slot(chat_id, cost, False, _due_s=at_s, _ticket=ticket)), at_s
         assert self._local is not None
         now_s = _now_s()
         taken = self._local.take(chat_id, cost, now_s)
@@ -263,11 +259,11 @@ class Limiter:
             # Looked at again soon: the database may be back.
             return None, min(taken, now_s + LOOK_AGAIN_S)
         due_s, tokens = taken
-        # Counted when it is given: it may be sent just after the database came back.
-        while self._local_sent and self._local_sent[0][0] < now_s - self._limits.rate_window_s:
-            self._local_sent.popleft()
-        self._local_sent.append((due_s, chat_id, cost))
-        return Slot(chat_id, cost, True, _due_s=due_s, _tokens=tokens), due_s
+        return self._give(Slot(chat_id, cost, True, _due_s=due_s, _tokens=tokens)), due_s
+
+    def _give(self, slot: Slot) -> Slot:
+        self._given.add(slot, self._limits, _now_s())
+        return slot
 
     def _settle_locally(self, slot: Slot, result: Result, retry_after_s: float | None, answered_s: float) -> None:
         if self._local is not None:
@@ -338,10 +334,13 @@ class Limiter:
         # Slots that the database gave before it went may lie ahead, and count for one window.
         quiet_until_s = self._contact_s + GIVEN_AHEAD_S + max(self._limits.rate_window_s, self._limits.chat_interval_s)
         self._local = LocalLimits(self._limits.scaled(self._share), quiet_until_s)
+        # A group's window is too long to be quiet for: what went there from here counts on.
+        for slot in self._given.counting(self._limits, _now_s()):
+            self._local.count(slot.chat_id, slot.cost, slot._sent_by_s)
         self._say(
             True, f"{type(error).__name__}: the database is away, {self._share:.0%} of the limits are kept locally"
         )
-        self._start(self._come_back())
+        self._coming_back = self._start(self._come_back())
 
     async def _come_back(self) -> None:
         while True:
@@ -359,25 +358,50 @@ class Limiter:
 
     async def _account(self) -> None:
         """Bring what the database could not be told, and let it count what was sent without it."""
-        while self._owed:
-            await self._settle_ticket(*self._owed[0])
-            self._owed.popleft()
-        while self._local_sent:
-            sent_s, chat_id, cost = self._local_sent[0]
-            if sent_s > _now_s() - self._limits.rate_window_s:
-                await self._count(chat_id, cost, "ok", None)
-            self._local_sent.popleft()
-        while self._local_floods:
-            chat_id, until_s = next(iter(self._local_floods.items()))
-            if until_s > _now_s():
-                await self._count(chat_id, 1, "flood", until_s - _now_s())
-            del self._local_floods[chat_id]
+        ask_until_s = _now_s() + COUNTING_S
+        while True:  # slots are given and settled meanwhile
+            if self._owed:
+                await self._unless_refused(self._settle_ticket(*self._owed[0]))
+                self._owed.popleft()
+            elif unknown := [slot for slot in self._given.counting(self._limits, _now_s()) if not slot._counted]:
+                # All of a chat at once: after one of them it would cool. Where it does, only a group counts for longer.
+                chat_id = unknown[0].chat_id
+                slots = [slot for slot in unknown if slot.chat_id == chat_id]
+                cost = min(sum(slot.cost for slot in slots), COST_MAX)
+                last_ask_s = ask_until_s if is_group(chat_id) else 0.0
+                await self._unless_refused(self._count(chat_id, cost, "ok", None, last_ask_s))
+                for slot in slots:
+                    slot._counted = True
+            elif self._local_floods:
+                chat_id, until_s = next(iter(self._local_floods.items()))
+                await self._unless_refused(self._count(chat_id, 1, "flood", until_s, ask_until_s))
+                del self._local_floods[chat_id]
+            else:
+                return
 
-    async def _count(self, chat_id: str, cost: int, result: Result, retry_after_s: float | None) -> None:
-        row = await self._call("CALL outbox.acquire(%s, %s, %s)", lambda: (self._bot, chat_id, cost))
-        # None: the chat waits anyway.
-        if row is not None and row[0] is not None:
-            await self._settle_ticket(row[0], _now_s(), result, retry_after_s)
+    async def _unless_refused(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except AWAY:
+            raise
+        except psycopg.Error as error:  # the database is there, and would refuse it the next time too
+            log.warning("outbox limiter of bot %s: %s, not told again", self._bot, type(error).__name__)
+
+    async def _count(
+        self, chat_id: str, cost: int, result: Result, flood_until_s: float | None, ask_until_s: float
+    ) -> None:
+        while flood_until_s is None or flood_until_s > _now_s():
+            row = await self._call("CALL outbox.acquire(%s, %s, %s)", lambda: (self._bot, chat_id, cost))
+            assert row is not None
+            ticket, _, delay_s = row
+            if ticket is not None:
+                now_s = _now_s()
+                wait_s = None if flood_until_s is None else max(flood_until_s - now_s, 0.0)
+                await self._settle_ticket(ticket, now_s, result, wait_s)
+                return
+            if _now_s() + delay_s > ask_until_s:
+                return  # the chat waits anyway
+            await asyncio.sleep(delay_s)
 
     def _say(self, local: bool, why: str | None) -> None:
         if local:

@@ -9,6 +9,11 @@ ARRIVAL_BOUND_S = 1.0  # A of DESIGN section 4: a request arrives no later than 
 REMEMBERED_CHATS = 10_000  # beyond that, those which may send are forgotten
 
 
+def is_group(chat_id: str) -> bool:
+    """Whether the group limit is the chat's: groups, channels and whatever a @name stands for."""
+    return chat_id[:1] in ("-", "@")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a bot may send. None: unlimited. The defaults are Telegram's."""
@@ -52,8 +57,8 @@ class LocalLimits:
         limits = self._limits
         lane = self._lane(chat_id, now_s)
         may_go_s = max(now_s, self._quiet_until_s, lane.next_s)
-        is_group = chat_id[:1] in "-@" and limits.group_limit is not None
-        if is_group:
+        limited_group = is_group(chat_id) and limits.group_limit is not None
+        if limited_group:
             may_go_s = max(may_go_s, self._group_free_s(lane, cost, now_s))
         if may_go_s > now_s:
             return may_go_s
@@ -68,7 +73,7 @@ class LocalLimits:
             for token in tokens:
                 self._free_s[token] = due_s + limits.rate_window_s + ARRIVAL_BOUND_S
         lane.next_s = due_s + ARRIVAL_BOUND_S + limits.chat_interval_s
-        if is_group:
+        if limited_group:
             lane.sent_s.extend([due_s + ARRIVAL_BOUND_S] * cost)
         return due_s, tokens
 
@@ -93,6 +98,13 @@ class LocalLimits:
             if sent
             else [at for at in lane.sent_s if at != due_s + ARRIVAL_BOUND_S]
         )
+
+    def count(self, chat_id: str, cost: int, sent_s: float) -> None:
+        """Let what was sent by then, before these limits were kept here, count for its chat and its group."""
+        lane = self._lane(chat_id, sent_s)
+        lane.next_s = max(lane.next_s, sent_s + self._limits.chat_interval_s)
+        if is_group(chat_id) and self._limits.group_limit is not None:
+            lane.sent_s = deque(sorted([*lane.sent_s, *[sent_s] * cost]))
 
     def block(self, chat_id: str, until_s: float, now_s: float) -> None:
         """Let nothing go to this chat before then: Telegram said so."""

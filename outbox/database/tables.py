@@ -103,6 +103,7 @@ bucket = Table(
     _needed("refused_at", ARRAY(TIME), "'{}'::timestamptz[]"),
     _needed("probes", Integer, "0"),
     _needed("probes_passed", Integer, "0"),
+    _needed("probes_refused", Integer, "0"),
     Column("probed_at", TIME),
     _needed("probes_after", BigInteger, "0"),
     _needed("reply_slot", BigInteger, "0"),

@@ -14,6 +14,7 @@ from outbox.redact import scrub
 FailureKind = Literal["unsent", "unreachable", "timeout", "connection_lost", "stopped"]
 
 ERROR_TEXT_CHARS: Final = 500
+TEXT_READ_CHARS: Final = 4096  # of up to 1 MiB: a search in all of it could hold the event loop for minutes
 RETRY_AFTER_MAX_S: Final = 366 * 86400.0  # beyond any value seen (14 hours); an interval in SQL must not overflow
 IDS_MAX: Final = 100  # what copyMessages and forwardMessages take; an album has 10
 BIGINT_MAX: Final = 2**63 - 1
@@ -68,7 +69,7 @@ def read(answer: Answer) -> Said:
     raw_code = body.get("error_code")
     error_code = raw_code if type(raw_code) is int and 0 < raw_code < 1000 else None
     description = body.get("description")
-    text = description if isinstance(description, str) else _first_words(answer.body)
+    text = description[:TEXT_READ_CHARS] if isinstance(description, str) else _first_words(answer.body)
     parameters = body.get("parameters")
     return Said(
         ok=ok if isinstance(ok, bool) else None,
@@ -130,7 +131,7 @@ def worth_keeping(result: Any) -> dict[str, Any] | None:
 
 def clean(text: str) -> str:
     """Short, without bot tokens, and fit for PostgreSQL, which knows neither NUL nor half a surrogate pair."""
-    text = scrub(text).replace("\x00", "")
+    text = scrub(text[:TEXT_READ_CHARS]).replace("\x00", "")
     return text.encode("utf-8", "replace").decode("utf-8")[:ERROR_TEXT_CHARS]
 
 
@@ -147,7 +148,7 @@ def _parse(answer: Answer) -> dict[str, Any] | None:
 
 def _first_words(body: bytes) -> str:
     """What a body that is not the Bot API's says: the words of its HTML."""
-    text = re.sub(r"<[^>]*>", " ", body[:4096].decode("utf-8", "replace"))
+    text = re.sub(r"<[^<>]*>", " ", body[:TEXT_READ_CHARS].decode("utf-8", "replace"))
     return " ".join(text.split())
 
 

@@ -115,6 +115,11 @@ _REPEATABLE: Final = _methods(
     r"(edit(?!Story)|delete|pin|unpin|setMessageReaction|sendChatAction|get|setMy|setChat|answer(Callback|Inline)Query)"
 )
 
+# These bring about a state, so that "it is not changed" says it is as wished. Of a new message it says: not sent.
+_TO_A_STATE: Final = _methods(
+    rf"{_REPEATABLE.pattern}|edit|set|stop|(approve|decline)ChatJoinRequest|(re|un)?(close|open|hide)\w*ForumTopic"
+)
+
 # Pieces of sentences.
 _CANNOT: Final = r"(can['’]?t|can ?not|may not|(is|are) not (allowed|able|permitted) to|(is|are) unable to)"
 _MAY_NOT: Final = (
@@ -143,6 +148,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
         400,
         text=r"\bnot (been )?(modified|changed)\b|NOT_MODIFIED|HIDE_REQUESTER_MISSING"
         r"|message to (unpin|delete) (was |is )?not found",
+        methods=_TO_A_STATE,
     ),
     # The person or the chat. A kick once came as "Unauthorized", so these go before the bot.
     _rule(
@@ -304,6 +310,9 @@ _FAILURES: Final[dict[FailureKind, tuple[Meaning, str]]] = {
     "stopped": ("uncertain", "worker_stopped"),
 }
 
+# The code alone says it, also without the Bot API's body around it.
+_SAID_BY_CODE: Final = frozenset({401, 404, 408, 413, 414, 421, 425, 429, 431})
+
 # Telegram is well and says something about a file: no reason for the breaker to keep other messages back.
 _NO_SIGN_OF_TROUBLE: Final = frozenset({"media_doubtful", "media_unavailable", "partly_sent"})
 # What the person did cannot be Telegram's mistake, so the brake on permanent errors does not count it.
@@ -333,7 +342,7 @@ def classify(method: str, answer: Answer | Failure) -> Outcome:
         return _conclude(method, "uncertain", "message", "truncated_answer", **told)
     if (new_chat_id := migrate_to(said)) is not None:
         return _conclude(method, "migrated", "chat", "migrated", migrate_to=new_chat_id, **told)
-    if said.ok is None and (said.code in (403, 407) or (said.code == 400 and not answer.complete)):
+    if _is_no_verdict(said, answer):
         # Not Telegram's verdict but a proxy's, or one that broke off before its reason: ask again to hear it.
         perhaps_partly = _MANY.match(method) and not answer.complete
         return _conclude(method, "uncertain" if perhaps_partly else "retry", "message", "no_verdict", **told)
@@ -346,6 +355,14 @@ def classify(method: str, answer: Answer | Failure) -> Outcome:
         return _conclude(method, "dead", "message", "refused", **told)
     # A redirect or something that is no Bot API at all: nobody sent anything.
     return _conclude(method, "retry", "message", "not_a_bot_api", **told)
+
+
+def _is_no_verdict(said: Said, answer: Answer) -> bool:
+    """Whether a refusal is not the Bot API's: a wrong address or a proxy would otherwise end every message."""
+    if said.ok is not None or not 400 <= said.code < 500 or said.code in _SAID_BY_CODE:
+        return False
+    # A local server answers what it cannot parse with a bare 400.
+    return said.code != 400 or not answer.complete or bool(answer.body)
 
 
 def _apply(method: str, rule: _Rule, said: Said, answer: Answer, told: dict[str, Any]) -> Outcome:

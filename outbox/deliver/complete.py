@@ -18,9 +18,16 @@ from outbox.deliver.spool import LIMIT_RESULTS, Spool
 # The first result goes at once, those that come within this share the next call: 50 calls a second at most.
 FLUSH_EVERY_S: Final = 0.02
 BATCH: Final = 500
+KEEP_AFTER_S: Final = 1.0  # a flush not over by then may hang: whoever stops us may not wait for its end
 REFUSALS_BEFORE_SINGLES: Final = 3  # then one bad result may not hold up the others
+# Then it waits by itself, longer each time: a try may cost a whole statement_timeout, in which nothing else is flushed.
+ASIDE_S: Final = 15.0
+LONGEST_ASIDE_S: Final = 300.0
 # SQLSTATE classes in which no result is at fault: no resources, shutting down or too slow, the server's disk or a bug.
 SERVERS_FAULT: Final = frozenset({"53", "57", "58", "XX"})
+NO_RESOURCES: Final = "53"
+# Serialization, deadlock, lock_timeout: the next try may well succeed.
+TRANSIENT: Final = frozenset({"40001", "40P01", "55P03"})
 
 
 class Completion:
@@ -43,10 +50,12 @@ class Completion:
         self._now = now
         self._results: deque[Result] = deque()
         self._batch: list[Result] = []
+        self._aside: dict[int, Result] = {}  # by identity: those that fail while the server takes others
         self._some = asyncio.Event()
         self._behind: set[int] = set()  # by identity: results of an outage, ours or an earlier process's
         self._caught_up = asyncio.Event()
         self._away = False
+        self._late = False
         self._recalled = not self._spool.is_wanted
         self._backoff = Backoff()
         self._flushing = asyncio.Lock()
@@ -55,7 +64,7 @@ class Completion:
     @property
     def waiting(self) -> int:
         """Results that the database does not know of yet."""
-        return len(self._results) + len(self._batch)
+        return len(self._results) + len(self._batch) + len(self._aside)
 
     @property
     def spooled(self) -> int:
@@ -77,6 +86,8 @@ class Completion:
         self._some.set()
         if self._away:
             self._keep([result])
+        elif self._late:
+            self._spool.keep([result])
 
     async def flush_for_ever(self) -> None:
         """Runs until flush_last is called."""
@@ -92,16 +103,18 @@ class Completion:
         await asyncio.gather(self._recall(), self._spool.write_for_ever())
 
     async def flush_last(self, within_s: float) -> int:
-        """Flush all, trying for within_s seconds, and spool the rest; return how many results are left."""
+        """Spool all and flush it, trying for within_s seconds; return how many results are left."""
         self._ending = True
         self._some.set()
+        # First: a supervisor may kill us before the database answers.
+        self._spool.keep(self._known())
         try:
             async with asyncio.timeout(within_s):
-                while self.waiting:
+                while self._batch or self._results:
                     await self._flush_some()
         except TimeoutError:
             pass
-        self._spool.keep([*self._batch, *self._results])
+        self._spool.keep(self._known())
         await self._spool.close()
         return self.waiting
 
@@ -134,7 +147,12 @@ class Completion:
     async def _flush_some(self) -> None:
         """One batch, or a wait after a failure. One at a time: a call that was cut off would have to be repeated."""
         async with self._flushing:
-            await self._flush_batch()
+            late = asyncio.get_running_loop().call_later(KEEP_AFTER_S, self._keep_late)
+            try:
+                await self._flush_batch()
+            finally:
+                late.cancel()
+                self._late = False
 
     async def _flush_batch(self) -> None:
         while self._results and len(self._batch) < BATCH:
@@ -145,6 +163,7 @@ class Completion:
         if not singly:
             self._batch.sort(key=lambda result: result.incarnation)
         part: list[Result] = []
+        count = len(self._batch)
         try:
             for part in _parts(self._batch, singly):
                 await self._flush(part)
@@ -154,22 +173,14 @@ class Completion:
         except psycopg.Error as error:
             for result in part:
                 result.flushes_failed += 1
-            if (error.sqlstate or "")[:2] in SERVERS_FAULT:
-                self._fall_behind()
-            else:
-                self._note_told(part)
-            if singly:
-                self._batch.append(self._batch.pop(0))
+            await self._note_refused(part, error, alone=singly, others_taken=len(self._batch) < count)
             await self._wait_after(error)
         else:
             self._backoff.reset()
 
     async def _flush(self, results: list[Result]) -> None:
         started_s = self._now()
-        [(applied,)] = await self._connections.call(
-            "SELECT outbox.complete(%s::bigint, %s::jsonb)",
-            (results[0].incarnation, json.dumps([_told(result, started_s) for result in results])),
-        )
+        applied = await self._complete(results[0].incarnation, [_told(result, started_s) for result in results])
         done = {id(result) for result in results}
         self._note_told(results)
         self._spool.forget(results)
@@ -185,6 +196,60 @@ class Completion:
         )
         self._flushed()
 
+    async def _complete(self, incarnation: int, results: list[dict[str, Any]]) -> int:
+        [(applied,)] = await self._connections.call(
+            "SELECT outbox.complete(%s::bigint, %s::jsonb)", (incarnation, json.dumps(results))
+        )
+        return int(applied)
+
+    async def _note_refused(self, part: list[Result], error: psycopg.Error, *, alone: bool, others_taken: bool) -> None:
+        """A result refused for good is told: claiming does not wait for it. In a batch it may be any of them."""
+        state = error.sqlstate or ""
+        again = alone and part[0].flushes_failed > REFUSALS_BEFORE_SINGLES
+        if state[:2] not in SERVERS_FAULT:
+            self._away = False
+            if alone and (again or state not in TRANSIENT):
+                self._note_told(part)
+        elif again and (others_taken or await self._is_at_fault(part[0], state)):
+            self._put_aside(self._batch.pop(0))
+            return
+        else:
+            self._fall_behind()
+        if alone:
+            self._batch.append(self._batch.pop(0))
+
+    async def _is_at_fault(self, result: Result, state: str) -> bool:
+        """Whether the server, which took no other result just now, would take one."""
+        if result.flushes_failed > REFUSALS_BEFORE_SINGLES + 1 and id(result) not in self._behind:
+            return True  # as was found before
+        if state.startswith(NO_RESOURCES):
+            return False  # a full disk fails whatever writes, and not a call that has nothing to write
+        try:
+            await self._complete(result.incarnation, [])
+        except (DatabaseAwayError, AnswerLostError, psycopg.Error):
+            return False
+        return True
+
+    def _put_aside(self, result: Result) -> None:
+        self._aside[id(result)] = result
+        self._spool.keep([result])
+        self._note_told([result])
+        self._flushed()
+        tries = result.flushes_failed - REFUSALS_BEFORE_SINGLES - 1
+        delay_s = min(LONGEST_ASIDE_S, ASIDE_S * 2.0 ** min(tries, 30))
+        asyncio.get_running_loop().call_later(delay_s, self._take_up, result)
+
+    def _take_up(self, result: Result) -> None:
+        self._results.append(self._aside.pop(id(result)))
+        self._some.set()
+
+    def _known(self) -> list[Result]:
+        return [*self._batch, *self._results, *self._aside.values()]
+
+    def _keep_late(self) -> None:
+        self._late = True
+        self._spool.keep(self._known())
+
     def _fall_behind(self) -> None:
         """The database is away: nobody but us knows of these."""
         self._away = True
@@ -195,7 +260,7 @@ class Completion:
         self._spool.keep(results)
 
     def _note_told(self, results: list[Result]) -> None:
-        """The database is back. What it refuses is news to nobody either: claiming does not wait for that."""
+        """The database is back, and these are no news to it."""
         self._away = False
         self._behind.difference_update(map(id, results))
         if not self._behind:

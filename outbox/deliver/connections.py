@@ -1,7 +1,10 @@
 """The worker's way to PostgreSQL: two pooled connections for its calls, one of its own for listening. Never more."""
 
 import asyncio
+import contextlib
+import os
 import random
+import socket
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -66,13 +69,11 @@ class Connections:
             connection = await self._pool.getconn()
         except (PoolTimeout, psycopg.Error, OSError) as error:
             raise DatabaseAwayError(f"no connection: {describe(error)}") from error
+        statement = asyncio.ensure_future(_rows(connection, query, parameters))
         try:
-            async with asyncio.timeout(timeout_s):
-                cursor = await connection.execute(query, parameters)
-                rows: list[tuple[Any, ...]] = await cursor.fetchall() if cursor.description else []
-        except TimeoutError as error:
-            await connection.close()
-            raise AnswerLostError(f"no answer within {timeout_s:g} s") from error
+            if not (await asyncio.wait([statement], timeout=timeout_s))[0]:
+                raise AnswerLostError(f"no answer within {timeout_s:g} s")
+            return statement.result()
         except psycopg.errors.ReadOnlySqlTransaction as error:
             # A demoted server may keep its sessions. The next connection goes to the primary, if the URL names both.
             await connection.close()
@@ -81,12 +82,10 @@ class Connections:
             if connection.closed or connection.broken:
                 raise AnswerLostError(describe(error)) from error
             raise
-        except asyncio.CancelledError:
-            await connection.close()
-            raise
         finally:
+            if not statement.done():
+                await _cut_off(connection, statement)
             await self._pool.putconn(connection)
-        return rows
 
     async def call_long(self, query: str, parameters: Sequence[Any] = (), *, within_s: float) -> list[tuple[Any, ...]]:
         """Like call(), for a statement that may take longer than a worker's own; it keeps one of the two meanwhile."""
@@ -112,6 +111,24 @@ class Connections:
             prepare_threshold=None,
             application_name=self._application_name,
         )
+
+
+async def _rows(connection: WorkerConnection, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(query, parameters)
+    return await cursor.fetchall() if cursor.description else []
+
+
+async def _cut_off(connection: WorkerConnection, statement: asyncio.Future[Any]) -> None:
+    """End a statement that nobody waits for, and its connection.
+
+    Cancelled, psycopg would ask the server first, and a server that hangs costs 10 s more. The descriptor stays open
+    until psycopg let go of it: the event loop watches it.
+    """
+    with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        ours.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(psycopg.Error, OSError):
+        await statement
+    await connection.close()
 
 
 def describe(error: BaseException) -> str:

@@ -12,8 +12,10 @@ import json
 import os
 import secrets
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -200,6 +202,9 @@ class Spool:
                 file.waiting -= 1
                 if not file.waiting:
                     self._work.set()
+        # One that stays, because the database refuses it, must not keep the spool full.
+        if self.is_full and not self._unwritten:
+            self._work.set()
 
     async def write_for_ever(self) -> None:
         """Runs until close()."""
@@ -242,14 +247,16 @@ class Spool:
         results = list(self._unwritten.values())[: max(0, self._limit_results - self.results)]
         lines = await asyncio.to_thread(_encode, results, self._now(), self._wall())
         size = 0 if self._own is None else self._own.size
-        if not results or size + len(lines) > self._limit_bytes:
+        fitting = bisect_right(list(accumulate(map(len, lines))), self._limit_bytes - size)
+        if not fitting:
             if not self.is_full:
                 self.is_full = True
                 self._emit(SpoolFull(self.results, size))
             return
         if self._own is None:
             self._own = await asyncio.to_thread(SpoolFile.create, self._folder, self._key)
-        await asyncio.to_thread(self._own.append, lines)
+        results = results[:fitting]
+        await asyncio.to_thread(self._own.append, b"".join(lines[:fitting]))
         for result in results:
             # Otherwise it was forgotten while the line was written; a line too many changes nothing.
             if self._unwritten.pop(id(result), None) is not None:
@@ -269,12 +276,12 @@ class Spool:
             await asyncio.to_thread(self._own.empty)
 
 
-def _encode(results: Iterable[Result], now: float, wall: float) -> bytes:
+def _encode(results: Iterable[Result], now: float, wall: float) -> list[bytes]:
     lines = []
     for result in results:
         line = {name: value for name in _FIELDS if (value := getattr(result, name)) is not None}
-        lines.append(json.dumps(line | {"ended_at": wall - max(0.0, now - result.ended_s)}) + "\n")
-    return "".join(lines).encode()
+        lines.append(f"{json.dumps(line | {'ended_at': wall - max(0.0, now - result.ended_s)})}\n".encode())
+    return lines
 
 
 def _decode(content: bytes, now: float, wall: float) -> tuple[list[Result], int]:

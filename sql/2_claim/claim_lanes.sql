@@ -95,7 +95,7 @@ BEGIN
           FROM unnest(lanes) WITH ORDINALITY l (chat_id, message_id, priority, attempt, bytes, may_go_at, cost, place);
         IF v_parts > 1 AND o.rate IS NOT NULL THEN
             -- An album begins within the horizon and may end beyond it.
-            v_offer := outbox.offer_slots_until(b, o.rate, o.rate_window_s, p_now, v_most + v_parts, interval '1 hour');
+            v_offer := outbox.offer_slots_until(b, o.rate, o.rate_window_s, p_now, v_most + v_parts, greatest(interval '1 hour', make_interval(secs => 3 + 2.1 * o.rate_window_s)));
         END IF;
         v_match := outbox.assign_slots(
             b.last_slot, v_offer.slot_at, v_most, lanes,
@@ -135,8 +135,9 @@ BEGIN
          WHERE c.ctid = k.ctid;
     END IF;
 
-    IF v_given > 0 OR b IS DISTINCT FROM v_as_found THEN
-        PERFORM outbox.take_slots(b, o.rate, o.rate_window_s, v_token, v_used_at, v_number, v_given, v_last_at);
+    IF v_given > 0 OR b.breaker = 'half_open' AND lanes <> '{}' OR b IS DISTINCT FROM v_as_found THEN
+        PERFORM outbox.take_slots(b, o.rate, o.rate_window_s, v_token, v_used_at, v_number, v_given,
+                                  cardinality(lanes), v_last_at);
         IF (b.breaker, b.breaker_until) IS DISTINCT FROM (v_as_found.breaker, v_as_found.breaker_until) THEN
             PERFORM outbox.record_breaker_change(b, p_now);
         END IF;

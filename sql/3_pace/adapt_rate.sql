@@ -60,7 +60,8 @@ BEGIN
        AND b.raised_at BETWEEN p_now - interval '5 s' AND p_now THEN
         b.probe_s := CASE WHEN b.ceiling = b.active_tokens THEN least(2 * b.probe_s, 600) ELSE 60 END;
         b.ceiling := b.active_tokens;
-        b.active_tokens := greatest(b.active_tokens - 1, ceil(outbox.whole_rate(b, o.rate) / 3.0)::int);
+        b.active_tokens := greatest(b.active_tokens - greatest(outbox.whole_rate(b, o.rate) / 30, 1),
+                                    ceil(outbox.whole_rate(b, o.rate) / 3.0)::int);
         b.lowered_at := p_now;
         b.raised_at := p_now;
     END IF;
@@ -86,7 +87,7 @@ BEGIN
         RETURN b;
     END IF;
     IF v_since > p_now - interval '5 s'
-       OR EXISTS (SELECT FROM unnest(b.flood_at) f WHERE f > p_now - interval '5 s') THEN
+       OR EXISTS (SELECT FROM unnest(b.flood_at) f WHERE f BETWEEN p_now - interval '5 s' AND p_now) THEN
         RETURN b;
     END IF;
     b.lowered_in_a_row := 0;

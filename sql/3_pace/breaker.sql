@@ -39,6 +39,7 @@ BEGIN
         b.breaker_until := NULL;
         b.probes := 0;
         b.probes_passed := 0;
+        b.probes_refused := 0;
         b.probes_after := b.last_slot;
     END IF;
     RETURN b;
@@ -48,7 +49,8 @@ COMMENT ON FUNCTION outbox.half_open_breaker IS 'Lets probes go when a breaker w
 -- Promise: the breaker as these answers leave it. Closed: it opens on at least breaker_answers answers in 30 s of which the
 -- breaker_failure_share failed ("failures"), or when at least ten chats were refused that made up that share ("refusals":
 -- Telegram had such incidents for hours, TELEGRAM.md section 4). Half-open: one failed probe opens it again, for twice as
--- long up to breaker_open_max_s; breaker_probes that passed close it. Open: late answers are counted and decide nothing.
+-- long up to breaker_open_max_s; breaker_probes that passed close it. After refusals as many refused ones open it again, if
+-- no more passed; chats that were refused before do not count. Open: late answers are counted and decide nothing.
 -- Locks: nothing, the caller holds the bucket.  Cost: arithmetic.
 -- p_probes_*: answers to slots given since it is half-open.
 CREATE OR REPLACE FUNCTION outbox.turn_breaker(
@@ -67,8 +69,9 @@ BEGIN
         -- Refused by a chat: Telegram lives, and only the brake wants to know more.
         b.probes_passed := b.probes_passed + p_probes_passed
                            + CASE WHEN b.breaker_reason = 'refusals' THEN 0 ELSE p_probes_refused END;
-        IF b.breaker_reason = 'failures' AND p_probes_failed > 0
-           OR b.breaker_reason = 'refusals' AND p_probes_failed + p_probes_refused > 0 THEN
+        b.probes_refused := b.probes_refused + p_probes_refused;
+        IF b.breaker_reason <> 'flood' AND p_probes_failed > 0
+           OR b.breaker_reason = 'refusals' AND b.probes_refused >= greatest(o.breaker_probes, b.probes_passed) THEN
             v_reason := b.breaker_reason;
         ELSIF b.probes_passed >= o.breaker_probes THEN
             b.breaker := 'closed';

@@ -54,6 +54,7 @@ BEGIN
             b.breaker_reason := 'flood';
             b.probes := 0;
             b.probes_passed := 0;
+            b.probes_refused := 0;
             b.probes_after := b.last_slot;
         END IF;
         b := outbox.lower_rate(b, o, NULL, p_now);

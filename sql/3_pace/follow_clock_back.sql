@@ -11,12 +11,23 @@ DECLARE
     -- may be free a window and A (1 s) later, and spaces its slots over another window.
     v_horizon CONSTANT interval := make_interval(secs => 3 + 2 * p_window_s);
     v_latest CONSTANT timestamptz := p_now + make_interval(secs => p_window_s + 1);  -- 1 s: A, the arrival bound
+    v_flood_at timestamptz;
 BEGIN
     IF b.last_slot_at > p_now + v_horizon OR b.theoretical_at > v_latest + v_horizon
        OR EXISTS (SELECT FROM unnest(b.free_at) f WHERE f > v_latest + v_horizon) THEN
         b.last_slot_at := least(b.last_slot_at, p_now);
         b.theoretical_at := least(b.theoretical_at, v_latest);
         b.free_at := ARRAY(SELECT least(f.at, v_latest) FROM unnest(b.free_at) WITH ORDINALITY f (at, i) ORDER BY f.i);
+    END IF;
+    -- The latest flood tells what time it was when the bot was paused.
+    IF cardinality(b.flood_at) > 0 THEN
+        v_flood_at := (SELECT max(f) FROM unnest(b.flood_at) f);
+        IF v_flood_at > p_now + interval '1 s' THEN
+            b.paused_until := p_now + (b.paused_until - v_flood_at);
+            b.flood_chats := '{}';
+            b.flood_at := '{}';
+            b.flood_until := '{}';
+        END IF;
     END IF;
     RETURN b;
 END $$;

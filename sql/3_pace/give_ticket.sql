@@ -68,7 +68,11 @@ BEGIN
     END IF;
 
     -- An album begins within the horizon and may end beyond it.
-    v_offer := outbox.offer_slots_until(b, o.rate, o.rate_window_s, p_now, v_cost, interval '1 hour');
+    v_offer := outbox.offer_slots_until(b, o.rate, o.rate_window_s, p_now, v_cost, greatest(interval '1 hour', make_interval(secs => 3 + 2.1 * o.rate_window_s)));
+    IF v_offer.slot_at[v_cost] IS NULL THEN
+        ask_at := greatest(v_offer.next_at - v_horizon, p_now + interval '250 ms');
+        RETURN;
+    END IF;
     IF v_offer.slot_at[1] > p_now + v_horizon THEN
         -- Spread over half a second: with so much given ahead nothing is lost by it, and many ask.
         ask_at := v_offer.slot_at[1] - v_horizon + interval '50 ms' + interval '450 ms' * random();
@@ -191,7 +195,7 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO outbox.ticket (bot, chat_id, slot, slot_at, waited_until, next_send_at, runs_out_at)
-    VALUES (p_bot, v_chat_id, b.last_slot + 1, slot_at, c.next_send_at, v_next_at, slot_at + interval '1 hour')
+    VALUES (p_bot, v_chat_id, b.last_slot + 1, slot_at, c.next_send_at, v_next_at, slot_at + greatest(interval '1 hour', make_interval(secs => 3 + 2.1 * o.rate_window_s)))
     RETURNING outbox.ticket.ticket INTO give_ticket.ticket;
     UPDATE outbox.chat x
        SET next_send_at = v_next_at, group_sent_at = v_sent_at,
@@ -202,7 +206,7 @@ BEGIN
     b.reply_slot := b.last_slot + 1;
     PERFORM outbox.take_slots(
         b, o.rate, o.rate_window_s, v_plan.token, array_fill(slot_at, ARRAY[cardinality(v_plan.token)]),
-        array_fill(b.last_slot + 1, ARRAY[cardinality(v_plan.token)]), 1, v_plan.ring_at);
+        array_fill(b.last_slot + 1, ARRAY[cardinality(v_plan.token)]), 1, 1, v_plan.ring_at);
     IF (b.breaker, b.breaker_until) IS DISTINCT FROM (v_as_found.breaker, v_as_found.breaker_until) THEN
         PERFORM outbox.record_breaker_change(b, v_now);
     END IF;

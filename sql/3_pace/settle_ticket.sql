@@ -13,17 +13,10 @@ DECLARE
     v_ticket outbox.ticket;
 BEGIN
     CALL outbox.refuse_open_transaction('outbox.settle');
-    IF p_result IS NULL OR p_result NOT IN ('ok', 'fail', 'flood', 'unsent') THEN
-        RAISE EXCEPTION 'result "%" does not exist', coalesce(left(p_result, 80), 'NULL') USING
-            ERRCODE = 'invalid_parameter_value', HINT = 'Use ok, fail, flood or unsent.';
-    END IF;
+    PERFORM outbox.refuse_bad_settlement(p_result, p_retry_after_s);
     IF p_age_s IS NULL OR p_age_s NOT BETWEEN 0 AND 86400 THEN
         RAISE EXCEPTION 'an age of % s is none', coalesce(p_age_s::text, 'NULL') USING
             ERRCODE = 'invalid_parameter_value', HINT = 'Give the seconds since the answer came, 0 for just now.';
-    END IF;
-    IF NOT coalesce(p_retry_after_s BETWEEN 0 AND 31536000, true) THEN
-        RAISE EXCEPTION 'a retry_after of % s is none', p_retry_after_s USING
-            ERRCODE = 'invalid_parameter_value', HINT = 'Give the seconds that Telegram told to wait.';
     END IF;
     v_answered_at := outbox.clock() - make_interval(secs => p_age_s);
     -- The chat first: what must not be lost when this session dies in between is a 429's wait.
@@ -33,13 +26,29 @@ BEGIN
         RETURN;
     END IF;
     FOR i IN 1 .. 50 LOOP
-        EXIT WHEN outbox.settle_slot(v_ticket, v_answered_at, p_result, p_retry_after_s);
+        EXIT WHEN outbox.settle_slot(p_ticket, v_answered_at, p_result, p_retry_after_s);
         COMMIT;
         PERFORM pg_sleep(0.001 + 0.002 * random());
     END LOOP;
 END $$;
 COMMENT ON PROCEDURE outbox.settle(bigint, float8, text, float8) IS
     'How a reply with a ticket went: ok, fail, flood (with retry_after_s) or unsent, and how long ago. Commits by itself.';
+
+-- Promise: what a reply's end is said to be is one of the four, and its wait a time.  Locks: nothing.  Cost: arithmetic.
+-- Asked by each part and not only by settle: producers may call the parts.
+CREATE OR REPLACE FUNCTION outbox.refuse_bad_settlement(p_result text, p_retry_after_s float8) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_result IS NULL OR p_result NOT IN ('ok', 'fail', 'flood', 'unsent') THEN
+        RAISE EXCEPTION 'result "%" does not exist', coalesce(left(p_result, 80), 'NULL') USING
+            ERRCODE = 'invalid_parameter_value', HINT = 'Use ok, fail, flood or unsent.';
+    END IF;
+    IF NOT coalesce(p_retry_after_s BETWEEN 0 AND 31536000, true) THEN
+        RAISE EXCEPTION 'a retry_after of % s is none', p_retry_after_s USING
+            ERRCODE = 'invalid_parameter_value', HINT = 'Give the seconds that Telegram told to wait.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION outbox.refuse_bad_settlement IS 'Refuses an end of a reply that does not exist. Part of settle.';
 
 -- Promise: the chat of a ticket waits from the answer on. What moved its deadline later meanwhile stands (I9): only the
 -- ticket's own is taken back. What waits in the lane has a wakeup for the new time (I1).
@@ -58,6 +67,7 @@ DECLARE
     v_sent_at timestamptz[];
     v_wait_until timestamptz;
 BEGIN
+    PERFORM outbox.refuse_bad_settlement(p_result, p_retry_after_s);
     SELECT * INTO t FROM outbox.ticket x WHERE x.ticket = p_ticket FOR UPDATE;
     SELECT * INTO o FROM outbox.bot x WHERE x.bot = t.bot;
     SELECT * INTO c FROM outbox.chat x WHERE x.chat_id = t.chat_id AND x.bot = t.bot FOR UPDATE;
@@ -65,7 +75,7 @@ BEGIN
         RETURN t;
     END IF;
     -- No answer comes before its slot, whatever the caller's clock says.
-    v_answered_at := greatest(p_answered_at, t.slot_at);
+    v_answered_at := greatest(least(p_answered_at, outbox.clock()), t.slot_at);
     IF p_result = 'flood' THEN
         v_wait_until := v_answered_at + coalesce(make_interval(secs => p_retry_after_s), outbox.backoff(t.bot, 1));
     END IF;
@@ -102,32 +112,38 @@ COMMENT ON FUNCTION outbox.settle_lane IS 'Takes the answer to a reply into its 
 -- Promise: the ticket is gone, and the bucket knows how it went. False: the bucket is somebody's just now, nothing happened.
 -- Locks, in order: bucket, SKIP LOCKED; ticket.  Cost: one HOT update and one delete.
 CREATE OR REPLACE FUNCTION outbox.settle_slot(
-    t outbox.ticket, p_answered_at timestamptz, p_result text, p_retry_after_s float8) RETURNS boolean
+    p_ticket bigint, p_answered_at timestamptz, p_result text, p_retry_after_s float8) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
+    t outbox.ticket;
     o outbox.bot;
     b outbox.bucket;
     v_as_found outbox.bucket;
     v_given outbox.bucket;
     v_now timestamptz;
     v_settlements jsonb;
+    v_answered_at timestamptz;
 BEGIN
+    PERFORM outbox.refuse_bad_settlement(p_result, p_retry_after_s);
+    SELECT * INTO t FROM outbox.ticket x WHERE x.ticket = p_ticket;
     SELECT * INTO o FROM outbox.bot x WHERE x.bot = t.bot;
     SELECT * INTO b FROM outbox.bucket x WHERE x.bot = t.bot FOR UPDATE SKIP LOCKED;
     IF b.bot IS NULL AND o.bot IS NOT NULL THEN
         RETURN false;
     END IF;
-    DELETE FROM outbox.ticket x WHERE x.ticket = t.ticket;
-    -- Whoever deletes it settles it: an answer told twice is one.
+    -- Whoever deletes it settles it: an answer told twice is one. Nobody is waited for with the bucket in hand.
+    DELETE FROM outbox.ticket x
+     WHERE x.ticket = (SELECT k.ticket FROM outbox.ticket k WHERE k.ticket = p_ticket FOR UPDATE SKIP LOCKED);
     IF NOT FOUND OR o.bot IS NULL THEN
         RETURN true;
     END IF;
+    v_answered_at := least(p_answered_at, outbox.clock());
     v_as_found := b;
     v_now := outbox.clock();
     v_settlements := jsonb_build_array(jsonb_build_object(
         'bot', t.bot, 'chat_id', t.chat_id, 'slot', t.slot, 'result', p_result, 'retry_after_s', p_retry_after_s,
-        'age_s', extract(epoch FROM v_now - p_answered_at)));
+        'age_s', extract(epoch FROM v_now - v_answered_at)));
     b := outbox.bring_bucket_forward(b, o, v_now);
     v_given := b;
     b := outbox.settle(b, o.rate_window_s, v_settlements);
@@ -136,13 +152,13 @@ BEGIN
         -- which no caller's clock brings before its slot. 0.5 ms: see settle.
         b.free_at := ARRAY(
             SELECT CASE WHEN f.used_by = t.slot
-                        THEN least(f.given, greatest(p_answered_at, t.slot_at)
+                        THEN least(f.given, greatest(v_answered_at, t.slot_at)
                                             + make_interval(secs => o.rate_window_s + 0.0005)) ELSE f.at END
               FROM unnest(b.free_at, v_given.free_at, v_given.used_by) WITH ORDINALITY f (at, given, used_by, i)
              ORDER BY f.i);
     END IF;
     b := outbox.weigh_answers(b, o, v_settlements, v_now);
-    PERFORM outbox.take_slots(b, o.rate, o.rate_window_s, '{}', '{}', '{}', 0, NULL);
+    PERFORM outbox.take_slots(b, o.rate, o.rate_window_s, '{}', '{}', '{}', 0, 0, NULL);
     IF (b.breaker, b.breaker_until) IS DISTINCT FROM (v_as_found.breaker, v_as_found.breaker_until) THEN
         PERFORM outbox.record_breaker_change(b, v_now);
     END IF;

@@ -2,11 +2,11 @@
 -- Locks: nothing, the caller holds the bucket.  Cost: one HOT update; a claim that found nothing and settled nothing
 -- writes nothing.
 -- p_token, p_used_at, p_number: the tokens given, in the order of their slots: each with the time of its use and the number
--- under which it is settled; an album uses several under one number. p_given: how many numbers that makes. p_last_at: the
--- last of the slots.
+-- under which it is settled; an album uses several under one number. p_given: how many numbers that makes. p_calls: how many
+-- calls are given, those that need no slot included. p_last_at: the last of the slots.
 CREATE OR REPLACE FUNCTION outbox.take_slots(
     b outbox.bucket, p_rate int, p_window_s float8, p_token int[], p_used_at timestamptz[], p_number bigint[],
-    p_given int, p_last_at timestamptz) RETURNS void
+    p_given int, p_calls int, p_last_at timestamptz) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     v_bound_s CONSTANT float8 := 1;  -- A, the arrival bound: see offer_slots
@@ -18,9 +18,9 @@ BEGIN
             b.used_by[p_token[i]] := p_number[i];
         END IF;
     END LOOP;
-    IF b.breaker = 'half_open' AND p_given > 0 THEN
+    IF b.breaker = 'half_open' AND p_calls > 0 THEN
         -- Probes that nobody answered for 25 s are lost with their worker: see slots_allowed.
-        b.probes := p_given + CASE WHEN b.probed_at BETWEEN v_now - interval '25 s' AND v_now THEN b.probes ELSE 0 END;
+        b.probes := p_calls + CASE WHEN b.probed_at BETWEEN v_now - interval '25 s' AND v_now THEN b.probes ELSE 0 END;
         b.probed_at := v_now;
     END IF;
     UPDATE outbox.bucket k
@@ -42,7 +42,7 @@ BEGIN
            breaker_answered = b.breaker_answered, breaker_failed = b.breaker_failed,
            breaker_refused = b.breaker_refused, refused_chats = b.refused_chats,
            refused_at = b.refused_at,
-           probes = b.probes, probes_passed = b.probes_passed, probed_at = b.probed_at, probes_after = b.probes_after,
+           probes = b.probes, probes_passed = b.probes_passed, probes_refused = b.probes_refused, probed_at = b.probed_at, probes_after = b.probes_after,
            reply_slot = b.reply_slot, reply_run = b.reply_run,
            paused_until = b.paused_until, paused_reason = b.paused_reason, unauthorised = b.unauthorised
      WHERE k.bot = b.bot;

@@ -13,13 +13,17 @@ BEGIN
     SELECT count(*) FILTER (WHERE x.result <> 'unsent') AS answered, count(*) FILTER (WHERE x.result = 'fail') AS failed,
            count(*) FILTER (WHERE x.result = 'refused') AS refused, count(*) FILTER (WHERE x.result = 'flood') AS flooded,
            coalesce(bool_or(x.result = 'unauthorised'), false) AS unauthorised,
-           count(*) FILTER (WHERE x.is_probe) AS probes_back,
+           count(*) FILTER (WHERE x.is_probe IS NOT FALSE) AS probes_back,
            count(*) FILTER (WHERE x.is_probe AND x.result = 'ok') AS probes_passed,
            count(*) FILTER (WHERE x.is_probe AND x.result = 'fail') AS probes_failed,
-           count(*) FILTER (WHERE x.is_probe AND x.result = 'refused') AS probes_refused
+           count(*) FILTER (WHERE x.is_probe AND x.result = 'refused' AND NOT x.is_known) AS probes_refused
       INTO s
-      FROM (SELECT j.result, coalesce(j.slot > b.probes_after, true) AS is_probe
-              FROM jsonb_to_recordset(p_settlements) j (slot bigint, result text)) x;
+      -- What needs no slot has no number that tells when it went: it makes room for another probe, and decides nothing. Of
+      -- a bot without limit nothing has, so there everything decides.
+      FROM (SELECT j.result, CASE WHEN j.slot IS NULL AND o.rate IS NULL THEN true ELSE j.slot > b.probes_after END AS is_probe,
+                   -- Refused before the brake closed and again: says nothing about whether the incident goes on.
+                   coalesce(j.chat_id = ANY (b.refused_chats), false) AS is_known
+              FROM jsonb_to_recordset(p_settlements) j (slot bigint, result text, chat_id text)) x;
     b.unauthorised := b.unauthorised OR s.unauthorised;
 
     IF s.answered > 0 THEN
@@ -46,11 +50,11 @@ BEGIN
     END IF;
 
     IF s.refused > 0 THEN
-        -- Of the chats refused in 30 s each once; of these the latest fifty.
+        -- Of the chats refused in 30 s, or since the brake closed, each once; of these the latest fifty.
         SELECT array_agg(x.chat_id), array_agg(x.at) INTO b.refused_chats, b.refused_at
           FROM (SELECT y.chat_id, max(y.at) AS at
                   FROM (SELECT k.chat_id, k.at FROM unnest(b.refused_chats, b.refused_at) k (chat_id, at)
-                         WHERE k.at BETWEEN p_now - interval '30 s' AND p_now
+                         WHERE k.at BETWEEN p_now - interval '30 s' AND p_now OR b.breaker <> 'closed'
                         UNION ALL
                         SELECT j.chat_id, p_now FROM jsonb_to_recordset(p_settlements) j (chat_id text, result text)
                          WHERE j.result = 'refused') y

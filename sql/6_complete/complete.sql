@@ -47,7 +47,10 @@ BEGIN
     v_endings := ARRAY(
         SELECT ROW(r.message_id, 'sent', NULL, NULL, r.telegram_message_id, NULL, NULL, p_worker,
                    r.telegram_answer)::outbox.ending
-          FROM unnest(v_results) r WHERE r.fate = 'resolve');
+          FROM unnest(v_results) r
+         WHERE r.fate = 'resolve'
+           -- After a recovery to a point in time another message may bear the number.
+           AND coalesce((SELECT d.correlation_id = r.correlation_id FROM outbox.dead_letter d WHERE d.id = r.message_id), true));
     IF v_endings <> '{}' THEN
         PERFORM outbox.resolve_dead_letters(v_endings);
         PERFORM outbox.finish_moved(p_worker, v_results);
@@ -63,7 +66,7 @@ BEGIN
 
     PERFORM outbox.record_attempts(p_worker, v_results);
     v_owned := outbox.release_lanes(v_results, v_now);
-    IF EXISTS (SELECT FROM unnest(v_results) r WHERE r.reach <> 'message') THEN
+    IF EXISTS (SELECT FROM unnest(v_results) r WHERE r.reach <> 'message' OR r.error_class = 'paid_broadcast_refused') THEN
         PERFORM outbox.reach_further(v_results, v_now);
     END IF;
     PERFORM outbox.file_follow_ups(v_results, outbox.clock());

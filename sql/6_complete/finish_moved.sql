@@ -12,7 +12,7 @@ BEGIN
                FROM unnest(p_results) x
               CROSS JOIN LATERAL (SELECT * FROM outbox.message m
                                    WHERE m.id = x.message_id AND m.bot = x.bot AND m.chat_id <> x.chat_id LIMIT 1) m
-              WHERE x.fate = 'resolve' LOOP
+              WHERE x.fate = 'resolve' AND coalesce(m.correlation_id = x.correlation_id, true) LOOP
         FOR i IN 1 .. 20 LOOP
             SELECT * INTO c FROM outbox.chat k WHERE k.chat_id = r.chat_id AND k.bot = r.bot FOR UPDATE SKIP LOCKED;
             EXIT WHEN FOUND OR NOT EXISTS (SELECT FROM outbox.chat k WHERE k.chat_id = r.chat_id AND k.bot = r.bot);

@@ -43,7 +43,9 @@ BEGIN
                    coalesce(m.correlation_id, r.correlation_id), m.tag,
                    CASE WHEN m.id IS NULL THEN 1 ELSE outbox.message_cost(m.method, m.payload) END,
                    CASE WHEN x.doubted THEN x.is_proven END,
-                   CASE WHEN x.doubted AND NOT x.is_proven THEN 5 END)::outbox.result
+                   -- While the brake holds others must be tried than those that were refused already.
+                   CASE WHEN x.braked THEN least(300, 10 * 2.0 ^ least(r.attempt - 1, 30))
+                        WHEN x.doubted AND NOT x.is_proven THEN 5 END)::outbox.result
           FROM (-- One result per attempt, the truth before a doubt.
                 SELECT DISTINCT ON (x.message_id, x.attempt) x.*
                   FROM jsonb_to_recordset(p_results) x (
@@ -59,7 +61,7 @@ BEGIN
          CROSS JOIN LATERAL (SELECT coalesce(c.in_flight = r.message_id AND c.worker = p_worker
                                              AND c.attempt = r.attempt, false) AS owned) w
          CROSS JOIN LATERAL (
-            SELECT y.excused OR y.braked AS excused, y.has_moved, y.doubted AND w.owned AND NOT y.braked AS doubted,
+            SELECT y.excused OR y.braked AS excused, y.braked, y.has_moved, y.doubted AND w.owned AND NOT y.braked AS doubted,
                    y.doubted AND c.suppression_evidence + 1 >= y.needed AS is_proven
               FROM (SELECT r.outcome IN ('retry', 'dead')
                            AND (-- A bot token that is refused is not the message's fault.
@@ -70,13 +72,18 @@ BEGIN
                                    AND m.payload ? 'allow_paid_broadcast')
                                AS excused, n.has_moved, n.doubted,
                            CASE WHEN r.error_class IN ('blocked', 'deactivated', 'kicked') THEN 1 ELSE 2 END AS needed,
-                           CASE WHEN n.doubted AND r.error_class NOT IN ('blocked', 'deactivated', 'kicked') THEN
+                           -- No incident lasts for fifty calls, four hours; and some chats are really gone.
+                           CASE WHEN n.doubted AND r.error_class NOT IN ('blocked', 'deactivated', 'kicked')
+                                     AND r.attempt <= 50 THEN
                                 coalesce((SELECT k.breaker <> 'closed' AND k.breaker_reason = 'refusals'
                                             FROM outbox.bucket k WHERE k.bot = r.bot), false)
                                 ELSE false END AS braked
                       FROM (SELECT coalesce(r.meaning = 'migrated' AND r.migrate_to ~ '^-?[1-9][0-9]{0,18}$'
                                             AND r.migrate_to <> r.chat_id, false) AS has_moved,
-                                   coalesce(r.outcome = 'dead' AND r.reach = 'chat', false) AS doubted) n) y
+                                   coalesce(r.outcome = 'dead' AND r.reach = 'chat', false)
+                                       -- A reply across chats may be refused for the other one's sake.
+                                       AND NOT coalesce(m.payload ->> 'reply_parameters' ~ 'chat_id', false)
+                                       AS doubted) n) y
             OFFSET 0) x);
 
     -- Apart, and only where it matters: attempt is partitioned, and a plan that names it opens every day.

@@ -1,14 +1,18 @@
--- Promise: every waiting message of a chat goes on under its new id, in order, with wakeups there (I1); later ones for the
--- old id follow when their lane is looked at. Returns how many moved.
+-- Promise: what waits in a chat goes on under its new id, in order, with wakeups there (I1); later messages for the old id
+-- follow when their lane is looked at. Returns how many moved, at most p_most: the first ones of the lane, the rest follows.
 -- Locks: nothing, the caller holds the old chat. Not the new one: rows come to it as they come from an application, and its
--- lane is looked at again for each wakeup.  Cost: one update per message that waits in the lane, once per migration.
-CREATE OR REPLACE FUNCTION outbox.move_pending(p_bot text, p_chat_id text, p_to text, p_now timestamptz) RETURNS bigint
+-- lane is looked at again for each wakeup.  Cost: one update per message that moves: 100,000 take about 3 s.
+CREATE OR REPLACE FUNCTION outbox.move_pending(p_bot text, p_chat_id text, p_to text, p_now timestamptz, p_most int)
+RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     r record;
 BEGIN
     WITH moved AS (
-        UPDATE outbox.message m SET chat_id = p_to WHERE m.chat_id = p_chat_id AND m.bot = p_bot
+        UPDATE outbox.message m SET chat_id = p_to
+         WHERE m.ctid = ANY (ARRAY(
+            SELECT k.ctid FROM outbox.message k WHERE k.chat_id = p_chat_id AND k.bot = p_bot
+             ORDER BY k.priority, k.next_attempt_at, k.id LIMIT p_most))
         RETURNING m.priority, m.next_attempt_at),
     lane AS (SELECT DISTINCT v.priority, greatest(v.next_attempt_at, p_now) AS due_at FROM moved v)
     SELECT array_agg(l.priority) AS priorities, array_agg(l.due_at) AS due_at, array_agg(p_to) AS chat_ids,
@@ -41,7 +45,8 @@ BEGIN
             v_next := (SELECT k.moved_to FROM outbox.chat k WHERE k.chat_id = v_next AND k.bot = p_bot);
         END LOOP;
         IF v_next IS NULL THEN
-            PERFORM outbox.move_pending(p_bot, c.chat_id, c.moved_to, p_now);
+            -- 1,000: claim holds the bot's bucket meanwhile. The lane keeps its wakeup, so the next claim goes on.
+            PERFORM outbox.move_pending(p_bot, c.chat_id, c.moved_to, p_now, 1000);
         ELSE
             UPDATE outbox.chat k SET moved_to = NULL WHERE k.chat_id = c.chat_id AND k.bot = p_bot;
         END IF;

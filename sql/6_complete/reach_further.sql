@@ -11,7 +11,8 @@ BEGIN
     FOR r IN SELECT x.bot, x.chat_id, max(x.migrate_to) AS migrate_to FROM unnest(p_results) x
               WHERE x.migrate_to IS NOT NULL AND x.owned GROUP BY x.bot, x.chat_id LOOP
         UPDATE outbox.chat c SET moved_to = r.migrate_to WHERE c.chat_id = r.chat_id AND c.bot = r.bot;
-        PERFORM outbox.move_pending(r.bot, r.chat_id, r.migrate_to, p_now);
+        -- All at once but for absurd numbers, which would meet statement_timeout: claim moves the rest.
+        PERFORM outbox.move_pending(r.bot, r.chat_id, r.migrate_to, p_now, 50000);
     END LOOP;
 
     FOR r IN SELECT x.bot, x.chat_id, bool_or(x.suppresses) AS suppresses, max(x.error_class) AS error_class

@@ -22,7 +22,11 @@ COMMENT ON FUNCTION outbox.release_worker IS 'Frees the lanes of an ended worker
 -- and the results that its worker kept are the truth about its lanes.
 -- Locks: nothing.  Cost: arithmetic.
 CREATE OR REPLACE FUNCTION outbox.lease_ends_at(p_lease_until timestamptz) RETURNS timestamptz
-LANGUAGE sql STABLE AS $$ SELECT greatest(p_lease_until, pg_postmaster_start_time() + interval '20 s') $$;
+LANGUAGE sql STABLE AS $$
+    -- A start that lies ahead was before the clock stepped back (I5).
+    SELECT CASE WHEN pg_postmaster_start_time() <= outbox.clock()
+                THEN greatest(p_lease_until, pg_postmaster_start_time() + interval '20 s') ELSE p_lease_until END
+$$;
 COMMENT ON FUNCTION outbox.lease_ends_at IS 'When a lease ends, a restart of the server considered. Part of reap.';
 
 -- Promise: every worker whose lease ran out is ended and its lanes are free. Returns how many lanes.

@@ -14,7 +14,7 @@ BEGIN
                max(r.answered_at) FILTER (WHERE r.outcome = 'sent' AND r.cost > 0) AS sent_at,
                max(r.answered_at + make_interval(secs => r.retry_after_s))
                    -- A flooded album is uncertain, and waits like any other flood.
-                   FILTER (WHERE r.outcome IN ('wait', 'uncertain') AND r.cost > 0) AS wait_until,
+                   FILTER (WHERE r.outcome IN ('wait', 'uncertain') AND (r.cost > 0 OR r.fate = 'wait')) AS wait_until,
                max(r.answered_at) FILTER (WHERE r.outcome IN ('sent', 'uncertain') AND r.cost > 0) AS arrived_at,
                sum(r.cost) FILTER (WHERE r.outcome IN ('sent', 'uncertain'))::int AS arrived,
                max(r.priority) FILTER (WHERE b.applies) AS backoff_of,

@@ -28,6 +28,7 @@ BEGIN
     PERFORM outbox.forget_lane(v_bot, v_chat_id);
     -- What ended meanwhile, and what forget_lane has ended.
     v_rows := v_rows + outbox.forget_history(v_bot, v_chat_id, v_since);
+    PERFORM outbox.forget_chat_in_bucket(v_bot, v_chat_id);
     UPDATE outbox.audit a SET filter = a.filter || '{"chat_id": "forgotten"}'
      WHERE a.filter ->> 'bot' = v_bot AND a.filter ->> 'chat_id' = v_chat_id;
     PERFORM outbox.note_action('forget', jsonb_build_object('bot', v_bot), v_rows);

@@ -40,7 +40,8 @@ BEGIN
             ('outbox_producer', 'EXECUTE ON FUNCTION outbox.refusal_inside_a_transaction(), outbox.clock(), '
                                 'outbox.open_lane(text, text, int), outbox.give_ticket(text, text, int), '
                                 'outbox.drop_tickets(), outbox.settle_lane(bigint, timestamptz, text, float8), '
-                                'outbox.settle_slot(outbox.ticket, timestamptz, text, float8), outbox.reply_limits(text)'),
+                                'outbox.settle_slot(bigint, timestamptz, text, float8), outbox.reply_limits(text), '
+                                'outbox.refuse_bad_settlement(text, float8)'),
             ('outbox_producer', 'EXECUTE ON FUNCTION outbox.lift_suppression(text, text), '
                                 'outbox.lift_suppression(text, bigint)'),
             ('outbox_reader', 'USAGE ON SCHEMA outbox'),

@@ -155,6 +155,117 @@ async def test_what_was_sent_without_the_database_counts_when_it_is_back(db, ser
         assert 0 < counted <= 10
 
 
+async def test_a_group_gets_no_more_than_its_limit_when_the_database_goes_and_when_it_is_back(db):
+    db.execute("UPDATE outbox.bot SET chat_interval_s = 0.1, group_limit = 4, group_window_s = 60")
+    async with limiting(db.url, timeout_s=0.3, local_share=0.5) as (limiter, changes):
+        sent = []
+
+        async def reply(chat_id: int, timeout_s: float) -> None:
+            async with limiter.slot(chat_id, timeout_s=timeout_s) as slot:
+                sent.append((chat_id, slot.local))
+
+        for chat_id in (-1, -1, -2):
+            await reply(chat_id, 10)
+        with db.connect(autocommit=False) as holder:
+            holder.execute("LOCK TABLE outbox.bot")
+            # Its half of the limit is two: one group had both with the database, the other one.
+            await reply(-2, 10)
+            for chat_id in (-1, -2):
+                with pytest.raises(TimeoutError):
+                    await reply(chat_id, 1)
+        await _until(lambda: changes == [True, False])
+        for chat_id in (-1, -1, -2, -2):
+            await reply(chat_id, 10)
+        for chat_id in (-1, -2):
+            with pytest.raises(TimeoutError):
+                await reply(chat_id, 3)
+    assert sorted(sent) == [(-2, False)] * 3 + [(-2, True)] + [(-1, False)] * 4
+
+
+async def test_every_local_message_to_a_group_counts_when_the_database_is_back(db):
+    db.execute("UPDATE outbox.bot SET chat_interval_s = 0.1")
+    async with limiting(db.url, timeout_s=0.3, local_share=1.0) as (limiter, changes):
+        with db.connect(autocommit=False) as holder:
+            holder.execute("LOCK TABLE outbox.bot")
+            for _ in range(3):
+                await limiter.settle(await limiter.acquire(-1))
+            await limiter.settle(await limiter.acquire(-1), "unsent")
+            assert changes == [True]
+        await _until(lambda: changes == [True, False])
+        assert db.execute("SELECT cardinality(group_sent_at) FROM outbox.chat") == [(3,)]
+
+
+@pytest.mark.parametrize("retry_after_s", [-1, float("nan"), float("inf"), 1e9])
+async def test_a_retry_after_that_is_none_is_refused_at_once(db, retry_after_s):
+    async with limiting(db.url) as (limiter, _):
+        slot = await limiter.acquire(42)
+        slot.flooded(retry_after_s)
+        with pytest.raises(ValueError, match=r"retry_after of .* is none"):
+            await limiter.settle(slot)
+        await limiter.settle(slot, retry_after_s=1)
+        assert db.execute("SELECT count(*) FROM outbox.ticket") == [(0,)]
+
+
+async def test_an_answer_that_the_database_refuses_keeps_no_other_back(db, caplog):
+    async with limiting(db.url, timeout_s=0.3) as (limiter, changes):
+        slots = [await limiter.acquire(chat_id) for chat_id in (1, 2)]
+        with db.connect(autocommit=False) as holder:
+            holder.execute("LOCK TABLE outbox.ticket")
+            await limiter.settle(slots[0], "nonsense")
+            await limiter.settle(slots[1])
+        await _until(lambda: changes == [True, False])
+        [(left,)] = db.execute("SELECT array_agg(chat_id) FROM outbox.ticket")
+        assert left == ["1"]
+        assert "not told again" in caplog.text
+
+
+async def test_closing_brings_the_answers_that_are_on_their_way(db):
+    async with limiting(db.url) as (limiter, _):
+        db.execute("UPDATE outbox.bot SET rate = 1")
+        await limiter.settle(await limiter.acquire(1))
+        waiting = asyncio.create_task(limiter.acquire(2))
+        await _until(lambda: db.execute("SELECT count(*) FROM outbox.ticket") == [(1,)])
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert db.execute("SELECT count(*) FROM outbox.ticket") == [(0,)]
+
+
+async def test_closing_brings_what_is_owed_to_a_database_that_is_back(db):
+    async with limiting(db.url, timeout_s=0.3) as (limiter, changes):
+        slot = await limiter.acquire(42)
+        with db.connect(autocommit=False) as holder:
+            holder.execute("LOCK TABLE outbox.ticket")
+            await limiter.settle(slot)
+            assert changes == [True]
+    assert db.execute("SELECT count(*) FROM outbox.ticket") == [(0,)]
+
+
+async def test_closing_waits_for_a_database_that_hangs_no_longer_than_two_seconds(db):
+    async with limiting(db.url, timeout_s=0.3) as (limiter, _):
+        slot = await limiter.acquire(42)
+        with db.connect(autocommit=False) as holder:
+            holder.execute("LOCK TABLE outbox.ticket")
+            await limiter.settle(slot)
+            started = time.monotonic()
+            await limiter.close()
+            assert time.monotonic() - started < 4
+
+
+async def test_a_reply_waits_for_its_turn_to_ask_no_longer_than_it_has_time(db):
+    async with limiting(db.url, timeout_s=3.0) as (limiter, changes):
+        with db.connect(autocommit=False) as holder:
+            holder.execute("LOCK TABLE outbox.bot")
+            first = [asyncio.create_task(limiter.acquire(chat_id)) for chat_id in (1, 2)]
+            await _until(lambda: limiter._asking.locked())
+            started = time.monotonic()
+            with pytest.raises(TimeoutError, match=r"no slot for chat 3 within 0\.1 s"):
+                await limiter.acquire(3, timeout_s=0.1)
+            assert time.monotonic() - started < 1
+            assert changes == []
+        await asyncio.gather(*first)
+
+
 async def _reply_until(
     deadline: float, limiter: Limiter, session: aiohttp.ClientSession, telegram: Simulator, chat_id: int
 ) -> int:

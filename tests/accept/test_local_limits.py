@@ -74,6 +74,17 @@ def test_a_429_makes_its_chat_wait() -> None:
     assert isinstance(limits.take("2", 1, 6), tuple)
 
 
+def test_what_was_sent_before_counts_for_its_chat_and_its_group() -> None:
+    limits = LocalLimits(Limits(30, 1, 1, 3, 60), 10)
+    limits.count("1", 1, 9.5)
+    limits.count("-1", 2, 8)
+    limits.count("-1", 1, 3)
+    assert limits.take("1", 1, 10) == 10.5
+    assert limits.take("-1", 1, 10) == 63
+    assert limits.take("-1", 2, 64) == 68
+    assert isinstance(limits.take("-2", 1, 10), tuple)
+
+
 def test_chats_that_may_send_are_forgotten_and_others_are_not() -> None:
     limits = LocalLimits(Limits(None), 0)
     limits.block("99", 1e9, 1)

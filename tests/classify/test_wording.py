@@ -159,6 +159,28 @@ def test_what_is_as_wished_already_is_a_success(text: str) -> None:
     assert (outcome.meaning, outcome.outcome, outcome.settle) == ("benign_success", "sent", "ok")
 
 
+@pytest.mark.parametrize("method", ["sendMessage", "sendPhoto", "copyMessage", "forwardMessages", "postStory"])
+@pytest.mark.parametrize("text", ["Bad Request: reply markup is not changed", "Bad Request: MESSAGE_NOT_MODIFIED"])
+def test_a_new_message_is_never_there_already(method: str, text: str) -> None:
+    outcome = _refused(text, 400, method)
+    assert (outcome.meaning, outcome.outcome, outcome.error_class) == ("dead", "dead", "bad_request")
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        ("declineChatJoinRequest", "Bad Request: HIDE_REQUESTER_MISSING"),
+        ("reopenForumTopic", "Bad Request: TOPIC_NOT_MODIFIED"),
+        ("hideGeneralForumTopic", "Bad Request: TOPIC_NOT_MODIFIED"),
+        ("stopMessageLiveLocation", "Bad Request: message is not modified"),
+        ("editStory", "Bad Request: STORY_NOT_MODIFIED"),
+        ("deletemessage", "Bad Request: message to delete not found"),
+    ],
+)
+def test_a_state_that_is_there_already_is_a_success(method: str, text: str) -> None:
+    assert _refused(text, 400, method).meaning == "benign_success"
+
+
 @pytest.mark.parametrize("method", ["copyMessage", "copyMessages", "forwardMessage", "forwardmessages"])
 @pytest.mark.parametrize(
     "text",

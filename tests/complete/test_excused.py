@@ -90,7 +90,7 @@ def test_a_message_that_fails_until_it_expires_ends_as_expired_with_its_last_err
     message_id = insert(connection, 1, expires_at=frozen.at + timedelta(seconds=20))
     for _ in range(400):
         sender.answer(sender.claim().lanes, "unavailable", error_text="boom")
-        frozen.advance(0.1)
+        frozen.advance(0.2)  # 80 s in all: a backoff of up to 30 s may begin just before it expires
     row = connection.execute(
         "SELECT status, error_text, attempts >= 1 FROM outbox.history WHERE id = %s", [message_id]
     ).fetchone()

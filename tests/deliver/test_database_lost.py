@@ -1,10 +1,11 @@
 """PostgreSQL crashes while messages flow: what was sent stays sent, and is not sent again."""
 
 import asyncio
+import contextlib
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from outbox.database.embedded import EmbeddedServer, free_port
-from outbox.deliver.connections import Connections, DatabaseAwayError
+from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwayError
 from outbox.deliver.events import DatabaseFailed, LeaseTaken, Sent, Spooled, Stopped
 from outbox.operate.stage import TOKEN, Simulator, simulator_process, start_worker, stop_process
 from outbox.simulator.config import Config
@@ -108,10 +109,74 @@ async def test_a_server_that_is_no_longer_the_primary_is_left(db):
     connections = Connections(db.url, "outbox test")
     await connections.open()
     try:
+        # A call that came first would make the pool open both, and the next one might get the other.
+        await connections._pool.wait()
         await connections.call("SET default_transaction_read_only = on")
         with pytest.raises(DatabaseAwayError, match="not the primary"):
             await connections.call("SELECT outbox.register_worker('w', '{default}', 'h', 1, 'v')")
         assert await connections.call("SELECT outbox.register_worker('w', '{default}', 'h', 1, 'v')")
+    finally:
+        await connections.close()
+
+
+@contextlib.asynccontextmanager
+async def swallowing(url: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A way to the database that takes everything and brings nothing, and hangs up on nobody, once the event is set."""
+    given = conninfo_to_dict(url)
+    hole = asyncio.Event()
+    pumps: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if not hole.is_set():
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reader_there, writer_there = await asyncio.open_connection(str(given["host"]), int(str(given["port"])))
+        pumps.add(asyncio.create_task(pump(reader, writer_there)))
+        pumps.add(asyncio.create_task(pump(reader_there, writer)))
+
+    proxy = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield make_conninfo(url, host="127.0.0.1", port=proxy.sockets[0].getsockname()[1]), hole
+    finally:
+        proxy.close()
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+
+@pytest.mark.parametrize("end", ["timeout", "cancelled"])
+async def test_a_call_to_a_server_that_hangs_ends_when_it_shall(db, end):
+    async with swallowing(db.url) as (url, hole):
+        connections = Connections(url, "outbox test")
+        await connections.open()
+        try:
+            await connections.call("SELECT 1")
+            hole.set()
+            async with asyncio.timeout(3):  # psycopg's own cancelling takes 10
+                if end == "timeout":
+                    with pytest.raises(AnswerLostError, match="no answer within"):
+                        await connections.call("SELECT 1", timeout_s=0.2)
+                else:
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.2):
+                            await connections.call("SELECT 1")
+            hole.clear()
+            async with asyncio.timeout(10):
+                assert await connections.call("SELECT 2") == [(2,)]
+        finally:
+            await connections.close()
+
+
+async def test_an_empty_batch_asks_whether_the_server_takes_results_at_all(db):
+    connections = Connections(db.url, "outbox test")
+    await connections.open()
+    try:
+        assert await connections.call("SELECT outbox.complete(%s::bigint, %s::jsonb)", (1, "[]")) == [(0,)]
     finally:
         await connections.close()
 

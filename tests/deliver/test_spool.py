@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from outbox.deliver.complete import Completion
 from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwayError
-from outbox.deliver.events import Event, Spooled, SpoolFailed, SpoolFull, SpoolLeft, SpoolRead
+from outbox.deliver.events import DatabaseFailed, Event, Spooled, SpoolFailed, SpoolFull, SpoolLeft, SpoolRead
 from outbox.deliver.lane import Result
 from outbox.deliver.pace import now_s
 from outbox.deliver.spool import Spool, SpoolFile
@@ -243,6 +244,28 @@ async def test_a_full_spool_says_so_once_and_takes_more_when_the_database_took_a
     assert [one.message_id for one in await Process(tmp_path).start()] == [3, 4, 5]
 
 
+async def test_of_a_batch_too_large_for_the_spool_what_fits_is_written(tmp_path):
+    process = Process(tmp_path, limit_bytes=600)
+    await process.start()
+    process.spool.keep([result_of(number) for number in range(6)])
+    await process.until(lambda: process.spool.is_full)
+    assert process.spool.results == 3
+    await process.stop()
+    assert [one.message_id for one in await Process(tmp_path).start()] == [0, 1, 2]
+
+
+async def test_a_result_that_stays_does_not_keep_the_spool_full(tmp_path):
+    process = Process(tmp_path, limit_bytes=600)
+    await process.start()
+    results = [result_of(number) for number in range(6)]
+    process.spool.keep(results)
+    await process.until(lambda: process.spool.is_full)
+    process.spool.forget(results[1:])
+    await process.until(lambda: not process.spool.is_full)
+    await process.stop()
+    assert 0 in [one.message_id for one in await Process(tmp_path).start()]
+
+
 async def test_a_file_removed_between_its_making_and_its_lock_is_made_again(tmp_path, monkeypatch):
     tries: list[Path] = []
     lock = __import__("outbox.deliver.spool", fromlist=["_lock"])._lock
@@ -267,6 +290,8 @@ class Database:
 
     def __init__(self) -> None:
         self.fault: Exception | None = DatabaseAwayError("no connection")
+        self.refused: dict[int, Exception] = {}  # by message: what a call with it fails with
+        self.hangs = False
         self.applied: list[int] = []
 
     async def call(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -275,7 +300,12 @@ class Database:
             return [(KEY,)]
         if self.fault is not None:
             raise self.fault
+        while self.hangs:
+            await asyncio.sleep(0.005)
         told = json.loads(parameters[1])
+        for one in told:
+            if (refusal := self.refused.get(one["message_id"])) is not None:
+                raise refusal
         self.applied += [one["message_id"] for one in told]
         return [(len(told),)]
 
@@ -373,3 +403,141 @@ async def test_without_a_folder_nothing_is_written_and_nothing_forgotten():
     assert await life.end() == 0
     assert database.applied == [1]
     assert not [event for event in life.events if isinstance(event, Spooled | SpoolFailed)]
+
+
+# --- results that the server refuses, and a server that hangs ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        psycopg.errors.QueryCanceled("statement timeout"),
+        psycopg.errors.OutOfMemory("out of memory"),
+        psycopg.errors.IoError("could not read block 7"),
+        psycopg.errors.DataCorrupted("invalid page"),
+    ],
+)
+async def test_a_result_that_always_fails_on_the_server_ends_on_the_disk_and_claiming_goes_on(tmp_path, refusal):
+    database = Database()
+    database.fault = None
+    database.refused[2] = refusal
+    life = Life(tmp_path, database)
+    await life.until(lambda: life.completion.may_claim)
+    for number in (1, 2, 3):
+        life.completion.add(result_of(number))
+    await life.until(lambda: sorted(database.applied) == [1, 3])
+    await life.until(lambda: life.completion.may_claim)
+    assert life.completion.waiting == life.completion.spooled == 1
+    life.completion.add(result_of(4))
+    await life.until(lambda: 4 in database.applied)
+    assert life.completion.may_claim
+    assert await life.end() == 1
+    assert 2 in [one.message_id for one in await Process(tmp_path).start()]
+
+
+async def test_a_result_put_aside_is_tried_again_and_then_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr("outbox.deliver.complete.ASIDE_S", 0.01)
+    database = Database()
+    database.fault = None
+    # No resources, and no other result at hand when it fails again: it was found to be at fault before.
+    database.refused[2] = psycopg.errors.OutOfMemory("out of memory")
+    life = Life(tmp_path, database)
+    await life.until(lambda: life.completion.may_claim)
+    results = [result_of(number) for number in (1, 2)]
+    for result in results:
+        life.completion.add(result)
+    await life.until(lambda: results[1].flushes_failed >= 6)
+    await life.until(lambda: life.completion.may_claim)
+    database.refused.clear()
+    await life.until(lambda: sorted(database.applied) == [1, 2])
+    assert await life.end() == 0
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "goes_on"),
+    [
+        (psycopg.errors.QueryCanceled("statement timeout"), True),
+        (psycopg.errors.DiskFull("no space left on device"), False),
+    ],
+)
+async def test_a_result_that_fails_alone_is_told_from_a_full_disk(tmp_path, refusal, goes_on):
+    database = Database()
+    database.fault = None
+    database.refused[1] = refusal
+    life = Life(tmp_path, database)
+    await life.until(lambda: life.completion.may_claim)
+    result = result_of(1)
+    life.completion.add(result)
+    await life.until(lambda: result.flushes_failed == (4 if goes_on else 5))
+    await life.until(lambda: life.completion.spooled)
+    assert life.completion.may_claim is life.completion.may_reap is goes_on
+    assert await life.end(within_s=0.1) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        psycopg.errors.LockNotAvailable("lock timeout"),
+        psycopg.errors.DeadlockDetected("deadlock detected"),
+        psycopg.errors.SerializationFailure("could not serialize access"),
+    ],
+)
+async def test_what_a_lock_kept_out_while_a_spool_was_brought_is_brought_before_anything_is_reaped(tmp_path, refusal):
+    await left_behind(tmp_path, [result_of(1), result_of(2)])
+    database = Database()
+    database.fault = None
+    database.refused[1] = refusal
+    life = Life(tmp_path, database)
+    await life.until(lambda: [event for event in life.events if isinstance(event, DatabaseFailed)])
+    assert not life.completion.may_reap
+    database.refused.clear()
+    await life.until(lambda: life.completion.may_reap)
+    assert sorted(database.applied) == [1, 2]
+    assert await life.end() == 0
+
+
+async def test_of_a_spool_with_one_refused_result_the_others_are_brought_before_anything_is_reaped(tmp_path):
+    await left_behind(tmp_path, [result_of(number) for number in (1, 2, 3)])
+    database = Database()
+    database.fault = None
+    database.refused[1] = psycopg.errors.NumericValueOutOfRange("out of range")
+    life = Life(tmp_path, database)
+    await life.until(lambda: life.completion.may_reap)
+    assert sorted(database.applied) == [2, 3]
+    assert await life.end(within_s=0.1) == 1
+
+
+async def test_what_a_hanging_flush_does_not_confirm_is_soon_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("outbox.deliver.complete.KEEP_AFTER_S", 0.05)
+    database = Database()
+    database.fault = None
+    life = Life(tmp_path, database)
+    await life.until(lambda: life.completion.may_claim)
+    database.hangs = True
+    life.completion.add(result_of(1))
+    await life.until(lambda: life.completion.spooled == 1)
+    life.completion.add(result_of(2))
+    await life.until(lambda: life.completion.spooled == 2)
+    assert life.completion.may_claim, "slow is not away"
+    database.hangs = False
+    await life.until(lambda: not life.completion.waiting)
+    assert await life.end() == 0
+    assert files(tmp_path) == []
+
+
+async def test_a_stop_first_writes_what_is_known_then_asks_the_database(tmp_path):
+    database = Database()
+    database.fault = None
+    life = Life(tmp_path, database)
+    await life.until(lambda: life.completion.may_claim)
+    database.hangs = True
+    life.completion.add(result_of(1))
+    ending = asyncio.create_task(life.end(within_s=30.0))
+    async with asyncio.timeout(0.8):  # before a hanging flush is found to be late
+        while not life.completion.spooled:
+            await asyncio.sleep(0.005)
+    assert not ending.done()
+    database.hangs = False
+    assert await ending == 0
+    assert files(tmp_path) == []

@@ -104,13 +104,44 @@ def test_while_it_brakes_a_refusal_costs_neither_message_nor_chat(
     assert broken(connection) == []
 
 
-def test_a_refused_probe_opens_it_for_longer(connection: Connection, frozen: FrozenClock, sender: Sender) -> None:
+def probe(connection: Connection, sender: Sender, *answers: str) -> None:
+    """Answer the probes to new chats one by one, in critical messages that go first."""
+    for number, answer in enumerate(answers, start=bucket(connection, "last_slot") + 1000):
+        insert(connection, number, priority=0)
+        [lane] = sender.take(1)
+        assert lane.chat_id == str(number)
+        sender.answer(lane, answer)
+        sender.settle()
+
+
+def test_three_refused_probes_open_it_for_longer(connection: Connection, frozen: FrozenClock, sender: Sender) -> None:
     refuse_many(sender)
     frozen.set(bucket(connection, "breaker_until") + timedelta(milliseconds=1))
-    sender.answer(sender.take(1), "no_rights")
-    sender.settle()
+    probe(connection, sender, "no_rights", "no_rights")
+    assert bucket(connection, "breaker") == "half_open"
+    probe(connection, sender, "no_rights")
     assert (bucket(connection, "breaker"), bucket(connection, "breaker_reason")) == ("open", "refusals")
     assert bucket(connection, "breaker_until") == frozen.at + timedelta(seconds=20)
+
+
+def test_three_probes_that_passed_close_it_though_two_were_refused(
+    connection: Connection, frozen: FrozenClock, sender: Sender
+) -> None:
+    refuse_many(sender)
+    frozen.set(bucket(connection, "breaker_until") + timedelta(milliseconds=1))
+    probe(connection, sender, "no_rights", "sent", "no_rights", "sent", "sent")
+    assert bucket(connection, "breaker") == "closed"
+
+
+def test_a_chat_that_was_refused_before_is_no_evidence_that_the_incident_goes_on(
+    connection: Connection, frozen: FrozenClock, sender: Sender
+) -> None:
+    refuse_many(sender)
+    frozen.set(bucket(connection, "breaker_until") + timedelta(milliseconds=1))
+    for _ in range(5):
+        sender.tell("refused", chat_id=1, slot=10**6)
+        sender.settle()
+    assert bucket(connection, "breaker") == "half_open"
 
 
 def test_a_probe_to_a_chat_that_blocked_the_bot_has_passed(

@@ -26,7 +26,7 @@ def upgrade() -> None:
         ALTER TABLE outbox.chat ADD replied_at timestamptz;
 
         ALTER TABLE outbox.bucket
-            ADD reply_slot bigint NOT NULL DEFAULT 0,
-            ADD reply_run  int NOT NULL DEFAULT 0;
+            ADD reply_run int NOT NULL DEFAULT 0,
+            ADD kept_at   timestamptz[] NOT NULL DEFAULT '{}';
         """
     )

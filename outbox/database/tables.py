@@ -106,8 +106,8 @@ bucket = Table(
     _needed("probes_refused", Integer, "0"),
     Column("probed_at", TIME),
     _needed("probes_after", BigInteger, "0"),
-    _needed("reply_slot", BigInteger, "0"),
     _needed("reply_run", Integer, "0"),
+    _needed("kept_at", ARRAY(TIME), "'{}'::timestamptz[]"),
 )
 
 breaker_change = Table(

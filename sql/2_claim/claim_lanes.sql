@@ -25,6 +25,7 @@ DECLARE
     v_reserved int[] := '{0,0,0}';
     v_parts int;
     v_given int := 0;
+    v_last int;
     v_last_at timestamptz;
     v_token int[] := '{}';
     v_used_at timestamptz[] := '{}';
@@ -119,6 +120,12 @@ BEGIN
                   FROM unnest(v_match.given, v_match.given_slot) WITH ORDINALITY u (lane, slot, place)) g;
         v_given := cardinality(v_number);
         v_last_at := v_used_at[v_given];
+        IF b.reply_run > 0 AND v_given > 0 THEN
+            -- Slots that replies left, and others: then it needs no more of the former (acquire).
+            v_last := (SELECT max(m) FROM unnest(v_match.given_slot) m);
+            b.reply_run := CASE WHEN v_last > cardinality(b.kept_at) THEN 0 ELSE b.reply_run END;
+            b.kept_at := b.kept_at[v_last + 1:];
+        END IF;
         IF v_parts > 1 AND v_given > 0 THEN
             -- An album's tokens, all under its number and at its time.
             SELECT array_agg(v_offer.token[t] ORDER BY t), array_agg(v_offer.slot_at[u.last] ORDER BY t),

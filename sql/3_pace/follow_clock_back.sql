@@ -19,6 +19,11 @@ BEGIN
         b.theoretical_at := least(b.theoretical_at, v_latest);
         b.free_at := ARRAY(SELECT least(f.at, v_latest) FROM unnest(b.free_at) WITH ORDINALITY f (at, i) ORDER BY f.i);
     END IF;
+    -- What was kept for the queue and not taken goes back to all; far ahead it was kept before the clock stepped back.
+    IF cardinality(b.kept_at) > 0 THEN
+        b.kept_at := ARRAY(SELECT k FROM unnest(b.kept_at) k
+                            WHERE k BETWEEN p_now - interval '100 ms' AND p_now + v_horizon ORDER BY k);
+    END IF;
     -- The latest flood tells what time it was when the bot was paused.
     IF cardinality(b.flood_at) > 0 THEN
         v_flood_at := (SELECT max(f) FROM unnest(b.flood_at) f);

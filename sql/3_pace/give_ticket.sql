@@ -40,10 +40,12 @@ COMMENT ON FUNCTION outbox.bring_bucket_forward IS
 
 -- Promise: the slot that a reply could have, with its tokens; or when to ask again.
 -- Locks: nothing: it may look at rows in hand or at what others change meanwhile.  Cost: one sort of the ring.
--- slot_at NULL: none now. for_lane: because of its chat. ring_at: where the ring stands after it.
+-- slot_at NULL: none now. for_lane: because of its chat. ring_at: where the ring stands after it. kept_at: a slot before
+-- it that is left to the queue.
 CREATE OR REPLACE FUNCTION outbox.plan_reply(
     o outbox.bot, b outbox.bucket, c outbox.chat, p_cost int, p_now timestamptz,
-    OUT slot_at timestamptz, OUT token int[], OUT ring_at timestamptz, OUT ask_at timestamptz, OUT for_lane boolean)
+    OUT slot_at timestamptz, OUT token int[], OUT ring_at timestamptz, OUT kept_at timestamptz, OUT ask_at timestamptz,
+    OUT for_lane boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     -- A burst of replies is told its slots at once instead of asking for each; longer, and a bot could not change its mind.
@@ -52,6 +54,8 @@ DECLARE
     v_may_go_at timestamptz;
     v_wait interval;
     v_offer record;
+    v_first int;
+    v_horizon_of_all interval;
 BEGIN
     for_lane := false;
     IF outbox.slots_allowed(b, o.breaker_probes, p_now) = 0 THEN
@@ -68,18 +72,38 @@ BEGIN
     END IF;
 
     -- An album begins within the horizon and may end beyond it.
-    v_offer := outbox.offer_slots_until(b, o.rate, o.rate_window_s, p_now, v_cost, greatest(interval '1 hour', make_interval(secs => 3 + 2.1 * o.rate_window_s)));
-    IF v_offer.slot_at[v_cost] IS NULL THEN
+    v_horizon_of_all := greatest(interval '1 hour', make_interval(secs => 3 + 2.1 * o.rate_window_s));
+    v_first := 1 + cardinality(b.kept_at);
+    v_offer := outbox.offer_slots_until(b, o.rate, o.rate_window_s, p_now, v_first + v_cost, v_horizon_of_all);
+    IF v_offer.slot_at[v_first] > p_now + interval '50 ms' AND outbox.is_turn_of_queue(b, p_now) THEN
+        IF cardinality(b.free_at) = 0 THEN
+            -- No token tells who may use which time: the queue takes it when its horizon, 100 ms, has reached it.
+            ask_at := greatest(v_offer.slot_at[1] - interval '100 ms', p_now) + interval '5 ms' + interval '30 ms' * random();
+            RETURN;
+        END IF;
+        kept_at := v_offer.slot_at[v_first];
+        v_first := v_first + 1;
+    END IF;
+    token := v_offer.token[v_first : v_first + v_cost - 1];
+    ring_at := v_offer.slot_at[v_first + v_cost - 1];
+    IF ring_at IS NULL THEN
         ask_at := greatest(v_offer.next_at - v_horizon, p_now + interval '250 ms');
         RETURN;
     END IF;
-    IF v_offer.slot_at[1] > p_now + v_horizon THEN
+    IF v_offer.slot_at[v_first] > p_now + v_horizon THEN
         -- Spread over half a second: with so much given ahead nothing is lost by it, and many ask.
-        ask_at := v_offer.slot_at[1] - v_horizon + interval '50 ms' + interval '450 ms' * random();
+        ask_at := v_offer.slot_at[v_first] - v_horizon + interval '50 ms' + interval '450 ms' * random();
         RETURN;
     END IF;
-    token := v_offer.token;
-    ring_at := v_offer.slot_at[v_cost];
+    -- The next token is free so late only because nobody has settled it yet; it will be A, 1 s, earlier. Given now, the
+    -- time between would be lost to everybody.
+    IF b.used_by[token[1]] <> 0
+       AND v_offer.slot_at[v_first] > greatest(b.last_slot_at, p_now) + interval '150 ms'
+                                      + make_interval(secs => 2 * o.rate_window_s / nullif(b.active_tokens, 0)) THEN
+        ask_at := greatest(v_offer.slot_at[v_first] - interval '1.1 s', p_now + interval '30 ms')
+                  + interval '50 ms' * random();
+        RETURN;
+    END IF;
     -- A worker's answer freed its token early by the workers' least round trip; the bot may be nearer than all of them.
     slot_at := greatest(ring_at, (SELECT max(b.free_at[t]) + make_interval(secs => outbox.least_round_trip_s(b))
                                     FROM unnest(token) t WHERE t > 0 AND b.used_by[t] = 0));
@@ -101,10 +125,6 @@ BEGIN
         END IF;
         ask_at := p_now + v_wait + interval '10 ms' * random();
         slot_at := NULL;
-    ELSIF slot_at > p_now + interval '50 ms' AND outbox.is_turn_of_queue(b, p_now) THEN
-        -- The queue takes it when its horizon, 100 ms, has reached it.
-        ask_at := greatest(slot_at - interval '100 ms', p_now) + interval '5 ms' + interval '30 ms' * random();
-        slot_at := NULL;
     END IF;
 END $$;
 COMMENT ON FUNCTION outbox.plan_reply IS 'The slot a reply could have, or when to ask again. Part of acquire.';
@@ -115,7 +135,7 @@ COMMENT ON FUNCTION outbox.plan_reply IS 'The slot a reply could have, or when t
 -- Only a living worker makes it so: it takes such a slot once that is 100 ms away, the horizon of claim.
 CREATE OR REPLACE FUNCTION outbox.is_turn_of_queue(b outbox.bucket, p_now timestamptz) RETURNS boolean
 LANGUAGE sql STABLE AS $$
-    SELECT b.reply_slot = b.last_slot AND b.reply_run >= 1
+    SELECT b.reply_run >= 1
        AND EXISTS (SELECT FROM generate_series(0, CASE WHEN b.reply_run >= 9 THEN 3 ELSE 0 END) p (priority)
                     CROSS JOIN LATERAL (SELECT FROM outbox.wakeup w
                                          WHERE w.bot = b.bot AND w.priority = p.priority::smallint AND w.due_at <= p_now
@@ -150,10 +170,12 @@ BEGIN
     SELECT * INTO o FROM outbox.bot x WHERE x.bot = p_bot;
     SELECT * INTO b FROM outbox.bucket x WHERE x.bot = p_bot;
     SELECT * INTO c FROM outbox.chat x WHERE x.chat_id = v_chat_id AND x.bot = p_bot;
+    v_as_found := b;
     b := outbox.bring_bucket_forward(b, o, v_now);
     v_plan := outbox.plan_reply(o, b, c, p_cost, v_now);
     -- A deadline from before the clock stepped back is for a look under the lock.
-    IF v_plan.slot_at IS NULL AND coalesce(c.last_sent_at <= v_now + interval '1 s', true) THEN
+    IF v_plan.slot_at IS NULL AND coalesce(c.last_sent_at <= v_now + interval '1 s', true)
+       AND b.free_at = v_as_found.free_at THEN
         ask_at := v_plan.ask_at;
         IF v_plan.for_lane AND coalesce(c.last_sent_at > c.replied_at, true) THEN
             PERFORM outbox.keep_lane(p_bot, v_chat_id, ask_at, v_now);
@@ -181,6 +203,10 @@ BEGIN
     b := outbox.bring_bucket_forward(b, o, v_now);
     v_plan := outbox.plan_reply(o, b, c, p_cost, v_now);
     IF v_plan.slot_at IS NULL THEN
+        IF b.free_at <> v_as_found.free_at THEN
+            -- Followed the clock back: not again at each call, or its deadlines would move along with the time.
+            PERFORM outbox.take_slots(b, o.rate, o.rate_window_s, '{}', '{}', '{}', 0, 0, NULL);
+        END IF;
         ask_at := v_plan.ask_at;
         RETURN;
     END IF;
@@ -195,15 +221,17 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO outbox.ticket (bot, chat_id, slot, slot_at, waited_until, next_send_at, runs_out_at)
-    VALUES (p_bot, v_chat_id, b.last_slot + 1, slot_at, c.next_send_at, v_next_at, slot_at + greatest(interval '1 hour', make_interval(secs => 3 + 2.1 * o.rate_window_s)))
+    VALUES (p_bot, v_chat_id, b.last_slot + 1, slot_at, c.next_send_at, v_next_at, slot_at + interval '1 hour')
     RETURNING outbox.ticket.ticket INTO give_ticket.ticket;
     UPDATE outbox.chat x
        SET next_send_at = v_next_at, group_sent_at = v_sent_at,
            -- The moment from which the deadline is reckoned if the clock steps back (I5); settle brings the answer's.
            last_sent_at = greatest(x.last_sent_at, v_now), replied_at = greatest(x.last_sent_at, v_now)
      WHERE x.chat_id = v_chat_id AND x.bot = p_bot;
-    b.reply_run := CASE WHEN b.reply_slot = b.last_slot THEN b.reply_run ELSE 0 END + 1;
-    b.reply_slot := b.last_slot + 1;
+    b.reply_run := CASE WHEN v_plan.kept_at IS NULL THEN b.reply_run ELSE 0 END + 1;
+    IF v_plan.kept_at IS NOT NULL THEN
+        b.kept_at := b.kept_at || v_plan.kept_at;
+    END IF;
     PERFORM outbox.take_slots(
         b, o.rate, o.rate_window_s, v_plan.token, array_fill(slot_at, ARRAY[cardinality(v_plan.token)]),
         array_fill(b.last_slot + 1, ARRAY[cardinality(v_plan.token)]), 1, 1, v_plan.ring_at);

@@ -46,12 +46,15 @@ BEGIN
       FROM unnest(b.free_at) WITH ORDINALITY t (at, i);
     -- Lowered by AIMD: the tokens that are free first rest, so that no more than active_tokens are in use.
     FOR i IN cardinality(v_free) - b.active_tokens + 1 .. cardinality(v_free) LOOP
-        next_at := greatest(p_now, v_free[i], v_last + v_step);
+        -- First the slots that replies left to the queue, then those after the last one given.
+        next_at := greatest(p_now, v_free[i], coalesce(b.kept_at[cardinality(token) + 1], v_last + v_step));
         EXIT WHEN next_at > p_now + p_horizon OR cardinality(token) = p_most;
-        v_last := next_at;
-        slot_at := slot_at || v_last;
+        IF cardinality(token) >= cardinality(b.kept_at) THEN
+            v_last := next_at;
+        END IF;
+        slot_at := slot_at || next_at;
         token := token || v_tokens[i];
-        next_at := v_last + v_step;
+        next_at := coalesce(b.kept_at[cardinality(token) + 1], v_last + v_step);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION outbox.offer_slots_until IS

@@ -26,7 +26,7 @@ BEGIN
                                UNION ALL
                                SELECT v_new_at, 0 FROM generate_series(1, v_tokens)) u
                         ORDER BY u.free_at DESC LIMIT v_tokens) t),
-           active_tokens = v_tokens, ceiling = NULL, lowered_at = NULL, raised_at = NULL, trusted_until = NULL
+           active_tokens = v_tokens, kept_at = '{}', ceiling = NULL, lowered_at = NULL, raised_at = NULL, trusted_until = NULL
      WHERE b.bot = NEW.bot;
     RETURN NULL;
 END $$;

@@ -26,7 +26,7 @@ BEGIN
     UPDATE outbox.bucket k
        SET free_at = b.free_at, used_by = b.used_by, active_tokens = b.active_tokens,
            last_slot = b.last_slot + p_given,
-           last_slot_at = coalesce(p_last_at, b.last_slot_at),
+           last_slot_at = greatest(p_last_at, b.last_slot_at),
            theoretical_at = CASE WHEN p_last_at IS NOT NULL AND cardinality(b.free_at) = 0
                                  THEN p_last_at + make_interval(secs => outbox.gcra_step_s(
                                           coalesce(nullif(b.active_tokens, 0), p_rate), p_window_s))
@@ -43,7 +43,7 @@ BEGIN
            breaker_refused = b.breaker_refused, refused_chats = b.refused_chats,
            refused_at = b.refused_at,
            probes = b.probes, probes_passed = b.probes_passed, probes_refused = b.probes_refused, probed_at = b.probed_at, probes_after = b.probes_after,
-           reply_slot = b.reply_slot, reply_run = b.reply_run,
+           reply_run = b.reply_run, kept_at = b.kept_at,
            paused_until = b.paused_until, paused_reason = b.paused_reason, unauthorised = b.unauthorised
      WHERE k.bot = b.bot;
 END $$;

@@ -190,7 +190,7 @@ class TokensNotRead:
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """Results are on the disk because the database is away."""
+    """Results are on the disk because the database is away or slow."""
 
     results: int
     bytes: int

@@ -130,7 +130,7 @@ END $$;
 COMMENT ON FUNCTION outbox.plan_reply IS 'The slot a reply could have, or when to ask again. Part of acquire.';
 
 -- Promise: whether the next slot is left to the queue, so that replies that never end do not stop it: after nine replies
--- in a row while anything of it is due, after each one while a critical message is.
+-- while anything of it is due, after each one while a critical message is.
 -- Locks: nothing.  Cost: at most four index probes.
 -- Only a living worker makes it so: it takes such a slot once that is 100 ms away, the horizon of claim.
 CREATE OR REPLACE FUNCTION outbox.is_turn_of_queue(b outbox.bucket, p_now timestamptz) RETURNS boolean

@@ -255,7 +255,10 @@ def test_a_data_folder_that_nobody_cannot_enter_is_refused_in_one_line(data_dir)
     data_dir.parent.chmod(0o755)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="only Linux tells a child that its parent died (PR_SET_PDEATHSIG); elsewhere the next start sweeps",
+)
 def test_an_ephemeral_server_ends_when_its_owner_is_killed(spawn):
     owner = spawn(EPHEMERAL)
     data = Path(first_line(owner))

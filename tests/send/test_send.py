@@ -10,19 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import web
-from pydantic import SecretStr
 
 from outbox.deliver import send as send_module
 from outbox.deliver.classify import Answer, Failure
-from outbox.deliver.send import Call, Sender, Timeouts
-from outbox.simulator.config import Config
-from outbox.simulator.server import serve
-
-TOKEN = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0"
-SECRET = TOKEN.partition(":")[2]
-TOKENS = {"default": SecretStr(TOKEN)}
-BRIEF = Timeouts(connect_s=0.3, read_s=0.3)
-Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from outbox.deliver.send import Call, Timeouts
+from tests.send.sending import SECRET, TOKEN, Speak, read_request, sending, speaking
 
 
 @contextlib.asynccontextmanager
@@ -39,25 +31,6 @@ async def serving(handler: Callable[[web.Request], Awaitable[web.StreamResponse]
         await runner.cleanup()
 
 
-@contextlib.asynccontextmanager
-async def speaking(speak: Speak) -> AsyncIterator[str]:
-    """A server that answers on the bare socket."""
-    server = await asyncio.start_server(speak, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-
-
-@contextlib.asynccontextmanager
-async def sending(url: str, **options: object) -> AsyncIterator[Sender]:
-    sender = Sender(TOKENS, url, **({"timeouts": BRIEF} | options))  # type: ignore[arg-type]
-    try:
-        yield sender
-    finally:
-        await sender.close()
-
-
 async def _send_to(speak: Speak) -> Call:
     async with speaking(speak) as url, sending(url) as sender:
         return await sender.send("default", "42", "sendMessage", '{"text": "hi"}')
@@ -68,12 +41,6 @@ def _closed_port() -> int:
         unused.bind(("127.0.0.1", 0))
         port: int = unused.getsockname()[1]
         return port
-
-
-async def _read_request(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-    return head + await reader.readexactly(length)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +143,7 @@ async def test_silence_after_the_request_is_a_timeout() -> None:
 
 async def test_a_server_that_sends_a_byte_now_and_then_cannot_hold_a_call_for_ever() -> None:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _read_request(reader)
+        await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             while not writer.is_closing():
@@ -194,7 +161,7 @@ async def test_a_server_that_sends_a_byte_now_and_then_cannot_hold_a_call_for_ev
 @pytest.mark.parametrize("abort", [True, False], ids=["reset", "closed"])
 async def test_a_connection_lost_after_the_request_is_no_plain_failure(abort: bool) -> None:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _read_request(reader)
+        await read_request(reader)
         if abort:
             writer.transport.abort()
         else:
@@ -208,7 +175,7 @@ async def test_a_connection_lost_after_the_request_is_no_plain_failure(abort: bo
 
 async def test_an_answer_cut_short_is_not_complete() -> None:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _read_request(reader)
+        await read_request(reader)
         writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"ok":true,')
         writer.close()
 
@@ -244,16 +211,16 @@ async def test_a_redirect_is_not_followed_with_the_bot_token() -> None:
 
 async def test_no_failure_and_no_log_line_holds_the_bot_token(caplog: pytest.LogCaptureFixture) -> None:
     async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _read_request(reader)
+        await read_request(reader)
         writer.transport.abort()
 
     async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await _read_request(reader)
+        head = await read_request(reader)
         writer.write(b"nonsense " + head.partition(b"\r\n")[0] + b"\r\n\r\n")
         writer.close()
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await _read_request(reader)
+        head = await read_request(reader)
         line = head.partition(b"\r\n")[0]
         writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: %d\r\n\r\n" % len(line) + line)
         writer.close()
@@ -363,45 +330,3 @@ def test_connections_live_shorter_than_telegram_lets_them() -> None:
     assert send_module.IDLE_CONNECTION_S <= 10
     assert send_module.READ_TIMEOUT_S >= 15
     assert send_module.CONNECTIONS > 30 * 8
-
-
-async def test_a_fresh_connection_is_not_one_that_the_other_end_gave_up_meanwhile() -> None:
-    async with serve(Config(connection_idle_s=0.2)) as telegram, sending(telegram.url) as sender:
-        for fresh, answer in ((False, Answer), (False, Failure), (True, Answer), (True, Answer)):
-            call = await sender.send("default", "42", "sendChatAction", '{"action": "typing"}', fresh=fresh)
-            assert isinstance(call.answer, answer), f"fresh={fresh}: {call.answer}"
-            await asyncio.sleep(0.3)
-
-
-async def test_a_fresh_connection_has_its_whole_age_before_it() -> None:
-    async with (
-        serve(Config(connection_age_s=0.5, answer_s=0.3)) as telegram,
-        sending(telegram.url, timeouts=Timeouts()) as sender,
-    ):
-        kept = [await sender.send("default", "42", "sendChatAction", '{"action": "typing"}') for _ in range(2)]
-        assert [type(call.answer) for call in kept] == [Answer, Failure]
-        for _ in range(3):
-            call = await sender.send("default", "42", "sendChatAction", '{"action": "typing"}', fresh=True)
-            assert isinstance(call.answer, Answer)
-        # One each, and the first two calls shared theirs.
-        assert len(telegram.ledger.clients) == 4
-
-
-async def test_fresh_connections_are_closed_after_their_call_and_survive_a_rotation() -> None:
-    open_now: set[object] = set()
-
-    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        open_now.add(writer)
-        await _read_request(reader)
-        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}')
-        assert await reader.read() == b"", "the client ends it"
-        open_now.discard(writer)
-        writer.close()
-
-    async with speaking(speak) as url, sending(url, rotate_after_s=0.05) as sender:
-        for _ in range(3):
-            call = await sender.send("default", "42", "sendMessage", "{}", fresh=True)
-            assert isinstance(call.answer, Answer)
-            await sender.check_token("default")
-            await asyncio.sleep(0.1)
-            assert len(open_now) <= 1, "only the one kept alive"

@@ -26,6 +26,21 @@ CREATE OR REPLACE FUNCTION outbox.sum_cells(p_cells int[]) RETURNS int
 LANGUAGE sql IMMUTABLE AS $$ SELECT sum(c)::int FROM unnest(p_cells) c $$;
 COMMENT ON FUNCTION outbox.sum_cells IS 'Sum of rolling counts. Part of weigh_answers.';
 
+-- Promise: the breaker is half-open, and no probe has gone yet: only slots given from now on are probes.
+-- Locks: nothing, the caller holds the bucket.  Cost: arithmetic.
+CREATE OR REPLACE FUNCTION outbox.begin_probing(b outbox.bucket) RETURNS outbox.bucket
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    b.breaker := 'half_open';
+    b.breaker_until := NULL;
+    b.probes := 0;
+    b.probes_passed := 0;
+    b.probes_refused := 0;
+    b.probes_after := b.last_slot;
+    RETURN b;
+END $$;
+COMMENT ON FUNCTION outbox.begin_probing IS 'Makes a bucket''s breaker half-open. Part of claim.';
+
 -- Promise: an open breaker whose time has passed is half-open: some probes may go.
 -- Locks: nothing, the caller holds the bucket.  Cost: arithmetic.
 CREATE OR REPLACE FUNCTION outbox.half_open_breaker(b outbox.bucket, p_open_max_s float8, p_now timestamptz)
@@ -35,12 +50,7 @@ BEGIN
     -- A deadline further ahead than the longest was set before the clock stepped back (I5).
     IF b.breaker = 'open' AND (b.breaker_until > p_now
                                AND b.breaker_until <= p_now + make_interval(secs => p_open_max_s)) IS NOT TRUE THEN
-        b.breaker := 'half_open';
-        b.breaker_until := NULL;
-        b.probes := 0;
-        b.probes_passed := 0;
-        b.probes_refused := 0;
-        b.probes_after := b.last_slot;
+        b := outbox.begin_probing(b);
     END IF;
     RETURN b;
 END $$;

@@ -50,12 +50,8 @@ BEGIN
     IF f.chats_now >= 3 AND outbox.sum_cells(b.flooded[1:4]) * 2 >= outbox.sum_cells(b.answered[1:4]) THEN
         b := outbox.pause_until(b, coalesce(f.least_until, p_now), 'flood');
         IF b.breaker = 'closed' THEN
-            b.breaker := 'half_open';
+            b := outbox.begin_probing(b);
             b.breaker_reason := 'flood';
-            b.probes := 0;
-            b.probes_passed := 0;
-            b.probes_refused := 0;
-            b.probes_after := b.last_slot;
         END IF;
         b := outbox.lower_rate(b, o, NULL, p_now);
     ELSIF f.chats_lately >= 3 THEN

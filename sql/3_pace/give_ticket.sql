@@ -109,12 +109,7 @@ BEGIN
                                     FROM unnest(token) t WHERE t > 0 AND b.used_by[t] = 0));
 
     -- A reply counts as critical. An album in a group waits until all of it fits.
-    v_may_go_at := outbox.lane_waits_until(c, 0::smallint);
-    IF c.chat_id ~ '^[-@]' AND cardinality(c.group_sent_at) + least(p_cost, o.group_limit) > o.group_limit THEN
-        v_may_go_at := greatest(v_may_go_at,
-            c.group_sent_at[cardinality(c.group_sent_at) + least(p_cost, o.group_limit) - o.group_limit]
-            + make_interval(secs => o.group_window_s));
-    END IF;
+    v_may_go_at := greatest(outbox.lane_waits_until(c, 0::smallint), outbox.group_waits_until(c, p_cost));
     IF v_may_go_at > slot_at THEN
         -- Not a later slot: what lies between would be lost to everybody.
         for_lane := true;

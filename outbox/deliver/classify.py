@@ -21,14 +21,10 @@ from outbox.deliver.answer import (
     retry_after_s,
     worth_keeping,
 )
+from outbox.deliver.rule import Ending, Meaning, Reach, Rule, methods_like, row
 
 __all__ = ["Answer", "Failure", "Outcome", "classify"]
 
-Meaning = Literal[
-    "sent", "benign_success", "wait", "retry", "uncertain", "dead", "chat_suppressed", "bot_level", "migrated", "unsent"
-]
-Reach = Literal["message", "chat", "bot"]
-Ending = Literal["sent", "wait", "retry", "uncertain", "dead", "unsent"]
 Settle = Literal["ok", "fail", "flood", "unsent", "refused", "unauthorised"]
 
 STORY_WAIT_S: Final = 3600.0  # a story's flood names a day weeks ahead: asking every hour is often enough
@@ -58,65 +54,24 @@ class Outcome:
     error_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    meaning: Meaning
-    reach: Reach
-    error_class: str
-    codes: frozenset[int]
-    """Empty means any."""
-    text: re.Pattern[str] | None
-    methods: re.Pattern[str] | None
-    """The methods of which this is true; of others a later rule decides."""
-    far: re.Pattern[str] | None
-    """The methods from which it reaches that far; from others it reaches the message only."""
-    outcome: Ending | None
-    """Only where the meaning alone does not say it."""
-
-    def fits(self, method: str, said: Said) -> bool:
-        return (
-            (not self.codes or said.code in self.codes)
-            and (self.methods is None or self.methods.match(method) is not None)
-            and (self.text is None or self.text.search(said.words) is not None)
-        )
-
-
-def _rule(
-    meaning: Meaning,
-    reach: Reach,
-    error_class: str,
-    *codes: int,
-    text: str | None = None,
-    methods: re.Pattern[str] | None = None,
-    far: re.Pattern[str] | None = None,
-    outcome: Ending | None = None,
-) -> _Rule:
-    pattern = re.compile(text, re.IGNORECASE) if text else None
-    return _Rule(meaning, reach, error_class, frozenset(codes), pattern, methods, far, outcome)
-
-
-def _methods(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
-
-
 # Several messages by one call. The server answers when all parts have ended, with the first failure: as
 # "failed to send message #N ...", N counting the parts in the order they ended, or as it is for 401, 429 and 5xx.
-_MANY: Final = _methods(r"(sendMediaGroup|copyMessages|forwardMessages)$")
-_COPIES: Final = _methods(r"(copy|forward)Messages$")
+_MANY: Final = methods_like(r"(sendMediaGroup|copyMessages|forwardMessages)$")
+_COPIES: Final = methods_like(r"(copy|forward)Messages$")
 
 # A copy names two chats, and the one it is taken from is refused in the same words: that says nothing of the lane's.
-_NO_COPY: Final = _methods(r"(?!(copy|forward)Messages?$)")
+_NO_COPY: Final = methods_like(r"(?!(copy|forward)Messages?$)")
 # From other methods the same words say that the bot may not do that one thing.
-_SEND_OR_COPY: Final = _methods(r"send|copy|forward")
-_SEND: Final = _methods(r"send")
+_SEND_OR_COPY: Final = methods_like(r"send|copy|forward")
+_SEND: Final = methods_like(r"send")
 
 # Doing these twice is the same as doing them once (TELEGRAM.md section 5), so not knowing is no reason to stop.
-_REPEATABLE: Final = _methods(
+_REPEATABLE: Final = methods_like(
     r"(edit(?!Story)|delete|pin|unpin|setMessageReaction|sendChatAction|get|setMy|setChat|answer(Callback|Inline)Query)"
 )
 
 # These bring about a state, so that "it is not changed" says it is as wished. Of a new message it says: not sent.
-_TO_A_STATE: Final = _methods(
+_TO_A_STATE: Final = methods_like(
     rf"{_REPEATABLE.pattern}|edit|set|stop|(approve|decline)ChatJoinRequest|(re|un)?(close|open|hide)\w*ForumTopic"
 )
 
@@ -133,15 +88,15 @@ _FLOOD: Final = re.compile(r"too many requests|flood control|FLOOD_(\w+_)?WAIT|S
 _NO: Final = (400, 403)
 
 # The first rule that fits decides.
-_RULES: Final[tuple[_Rule, ...]] = (
+_RULES: Final[tuple[Rule, ...]] = (
     # An album hides the failure of a part: what is known of the others is that nothing is known.
-    _rule("uncertain", "chat", "partly_sent", *_NO, text=rf"failed to \w+ \w+ #\d+.*({_FLOOD.pattern})"),
-    _rule("uncertain", "message", "partly_sent", *_NO, text=r"failed to \w+ \w+ #([2-9]|\d\d+)\b", methods=_MANY),
+    row("uncertain", "chat", "partly_sent", *_NO, text=rf"failed to \w+ \w+ #\d+.*({_FLOOD.pattern})"),
+    row("uncertain", "message", "partly_sent", *_NO, text=r"failed to \w+ \w+ #([2-9]|\d\d+)\b", methods=_MANY),
     # Floods. How far they reach is not in the answer: the chat at first, and SQL sees when it is the bot.
-    _rule("wait", "chat", "flood", 429, 420),
-    _rule("wait", "chat", "flood", text=_FLOOD.pattern),
+    row("wait", "chat", "flood", 429, 420),
+    row("wait", "chat", "flood", text=_FLOOD.pattern),
     # Already as wished: what a repeated edit, delete or pin gets when the first one had worked.
-    _rule(
+    row(
         "benign_success",
         "message",
         "already_done",
@@ -151,7 +106,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
         methods=_TO_A_STATE,
     ),
     # The person or the chat. A kick once came as "Unauthorized", so these go before the bot.
-    _rule(
+    row(
         "chat_suppressed",
         "chat",
         "blocked",
@@ -160,14 +115,14 @@ _RULES: Final[tuple[_Rule, ...]] = (
         text=r"\bbot (was|is|has been|got) blocked|\bblocked (the |this |your )?bot\b"
         r"|\bblocked by (the |this |a )?(user|recipient)|USER_IS_BLOCKED|YOU_BLOCKED_USER",
     ),
-    _rule(
+    row(
         "chat_suppressed",
         "chat",
         "deactivated",
         *_NO,
         text=r"\b(user|account|recipient) (is|was|has been) (deactivated|deleted)|INPUT_USER_DEACTIVATED",
     ),
-    _rule(
+    row(
         "chat_suppressed",
         "chat",
         "kicked",
@@ -176,7 +131,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
         text=r"\b(bot|you) (was|were|is|are|has been|have been|got) (kicked|banned|removed|expelled) from",
         far=_NO_COPY,
     ),
-    _rule(
+    row(
         "chat_suppressed",
         "chat",
         "not_a_member",
@@ -185,7 +140,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
         text=r"(?<!user is )(?<!user was )\bnot a (member|participant) (of|in)\b|CHANNEL_PRIVATE",
         far=_NO_COPY,
     ),
-    _rule(
+    row(
         "chat_suppressed",
         "chat",
         "chat_deleted",
@@ -193,25 +148,25 @@ _RULES: Final[tuple[_Rule, ...]] = (
         text=r"\b(group|supergroup|channel|chat) (is|was|has been) (deleted|deactivated)",
     ),
     # The bot as a whole: only a refusal of its bot token. A bare 404 is about the URL, which holds the bot token.
-    _rule("dead", "message", "method_not_found", 404, text=r"\bmethod (was |is )?not found|\bunknown method"),
-    _rule("dead", "message", "not_found", 404, text=r"not found: (?!absolute)"),
-    _rule("bot_level", "bot", "bot_unauthorized", 401, 404, 421, outcome="retry"),
-    _rule("bot_level", "bot", "bot_unauthorized", 400, text=r"\blogged out\b", outcome="retry"),
+    row("dead", "message", "method_not_found", 404, text=r"\bmethod (was |is )?not found|\bunknown method"),
+    row("dead", "message", "not_found", 404, text=r"not found: (?!absolute)"),
+    row("bot_level", "bot", "bot_unauthorized", 401, 404, 421, outcome="retry"),
+    row("bot_level", "bot", "bot_unauthorized", 400, text=r"\blogged out\b", outcome="retry"),
     # Every call with the flag fails, so the message waits and claim leaves the flag out.
-    _rule("bot_level", "bot", "paid_broadcast_refused", *_NO, text=r"FLOODSKIP|\bpaid[ _]broadcast", outcome="retry"),
-    _rule("bot_level", "message", "bot_conflict", 409, outcome="retry"),
-    _rule("bot_level", "message", "http_version", 505, outcome="retry"),
-    _rule("bot_level", "message", "bot_refused", 400, text=r"BOT_VERIFIER_FORBIDDEN|bot has already been closed"),
-    _rule("bot_level", "message", "bot_refused", 500, text=r"failed to save certificate"),
+    row("bot_level", "bot", "paid_broadcast_refused", *_NO, text=r"FLOODSKIP|\bpaid[ _]broadcast", outcome="retry"),
+    row("bot_level", "message", "bot_conflict", 409, outcome="retry"),
+    row("bot_level", "message", "http_version", 505, outcome="retry"),
+    row("bot_level", "message", "bot_refused", 400, text=r"BOT_VERIFIER_FORBIDDEN|bot has already been closed"),
+    row("bot_level", "message", "bot_refused", 500, text=r"failed to save certificate"),
     # The server's own trouble. A 500 is not always temporary.
-    _rule("dead", "message", "server_refused", 500, text=r"requested data is inaccessible|unexpected \w+ error"),
-    _rule("retry", "message", "restarting", 500, text=r"\brestart"),
-    _rule("retry", "message", "unavailable", 503),
-    _rule("retry", "message", "request_not_read", 408, 425),
-    _rule("uncertain", "message", "bad_gateway", 502),
-    _rule("uncertain", "message", "gateway_timeout", 504),
+    row("dead", "message", "server_refused", 500, text=r"requested data is inaccessible|unexpected \w+ error"),
+    row("retry", "message", "restarting", 500, text=r"\brestart"),
+    row("retry", "message", "unavailable", 503),
+    row("retry", "message", "request_not_read", 408, 425),
+    row("uncertain", "message", "bad_gateway", 502),
+    row("uncertain", "message", "gateway_timeout", 504),
     # May the bot write here at all? Seen as Telegram's own fault, for hours and in every chat: evidence, not proof.
-    _rule(
+    row(
         "chat_suppressed",
         "chat",
         "cannot_initiate",
@@ -220,7 +175,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
         rf"|\bbots? {_CANNOT} {_WRITE}( \w+)? to (the |a |this |other )?(bots?|users?)\b",
         far=_SEND_OR_COPY,
     ),
-    _rule(
+    row(
         "chat_suppressed",
         "chat",
         "chat_not_found",
@@ -229,7 +184,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
         r"|PEER_ID_INVALID|CHAT_ID_INVALID|\bno access to the (user|chat)",
         far=_NO_COPY,
     ),
-    _rule(
+    row(
         "chat_suppressed",
         "chat",
         "no_rights",
@@ -239,7 +194,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
         r"|CHAT_(WRITE|GUEST_SEND|SEND_PLAIN)_FORBIDDEN|CHAT_(ADMIN_REQUIRED|RESTRICTED)",
         far=_SEND_OR_COPY,
     ),
-    _rule(
+    row(
         "chat_suppressed",
         "chat",
         "chat_refused",
@@ -248,33 +203,33 @@ _RULES: Final[tuple[_Rule, ...]] = (
         far=_SEND,
     ),
     # An album is made ready as a whole: nothing of it was sent when its first part failed. Copies go one by one.
-    _rule("uncertain", "message", "partly_sent", *_NO, text=r"failed to \w+ \w+ #1\b", methods=_COPIES),
+    row("uncertain", "message", "partly_sent", *_NO, text=r"failed to \w+ \w+ #1\b", methods=_COPIES),
     # Refused here, but for one kind of media, one topic, one connection, one price: other messages pass.
-    _rule("chat_suppressed", "message", "kind_refused", *_NO, text=rf"{_MAY_NOT} {_WRITE} \w|CHAT_SEND_\w+_FORBIDDEN"),
-    _rule(
+    row("chat_suppressed", "message", "kind_refused", *_NO, text=rf"{_MAY_NOT} {_WRITE} \w|CHAT_SEND_\w+_FORBIDDEN"),
+    row(
         "chat_suppressed",
         "message",
         "thread_not_found",
         *_NO,
         text=r"\b(thread|topic)( was| is)? (not found|closed|deleted)|TOPIC_(CLOSED|DELETED)",
     ),
-    _rule(
+    row(
         "chat_suppressed",
         "message",
         "business_connection",
         *_NO,
         text=r"business connection( was| is)? (not found|disabled|invalid)|BUSINESS_\w+_(INVALID|MISSING)",
     ),
-    _rule("chat_suppressed", "message", "payment_required", *_NO, text=r"ALLOW_PAYMENT_REQUIRED"),
+    row("chat_suppressed", "message", "payment_required", *_NO, text=r"ALLOW_PAYMENT_REQUIRED"),
     # Files and pictures: some refusals were seen although the message had appeared.
-    _rule(
+    row(
         "uncertain",
         "message",
         "media_doubtful",
         400,
         text=r"IMAGE_PROCESS_FAILED|group send failed|invalid remote file identifier",
     ),
-    _rule(
+    row(
         "retry",
         "message",
         "media_unavailable",
@@ -282,11 +237,11 @@ _RULES: Final[tuple[_Rule, ...]] = (
         text=r"FILE_REFERENCE_\w*EXPIRED|failed to get HTTP URL content|WEBPAGE_CURL_FAILED|temporarily unavailable",
     ),
     # The chat has another id, and the answer does not say which.
-    _rule("dead", "message", "migrated_unnamed", 400, text=r"\b(upgraded|migrated) to a supergroup"),
+    row("dead", "message", "migrated_unnamed", 400, text=r"\b(upgraded|migrated) to a supergroup"),
     # The message itself.
-    _rule("dead", "message", "too_large", 413, 414, 431),
-    _rule("dead", "message", "forbidden", 403),
-    _rule("dead", "message", "bad_request", 400),
+    row("dead", "message", "too_large", 413, 414, 431),
+    row("dead", "message", "forbidden", 403),
+    row("dead", "message", "bad_request", 400),
 )
 
 _OUTCOME_OF: Final[dict[Meaning, Ending]] = {
@@ -365,7 +320,7 @@ def _is_no_verdict(said: Said, answer: Answer) -> bool:
     return said.code != 400 or not answer.complete or bool(answer.body)
 
 
-def _apply(method: str, rule: _Rule, said: Said, answer: Answer, told: dict[str, Any]) -> Outcome:
+def _apply(method: str, rule: Rule, said: Said, answer: Answer, told: dict[str, Any]) -> Outcome:
     meaning, outcome = rule.meaning, rule.outcome
     is_flood = meaning == "wait" or (meaning == "uncertain" and _FLOOD.search(said.words) is not None)
     if _MANY.match(method) and (meaning == "wait" or said.code >= 500):

@@ -11,19 +11,11 @@ import sys
 import traceback
 
 import click
-import psycopg
 
-from outbox.deliver.identity import ForeignDatabaseError
 from outbox.operate import commands
 from outbox.redact import scrub
 from outbox.settings import UsageError
 
-OLDER_SCHEMA = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.InvalidSchemaName,
-)
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -91,26 +83,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         code = EXIT_FAILED
     except Exception as error:
+        from outbox.operate.explain import explain  # here, because `outbox simulator` needs no database driver
+
         code = _report(error, explain(error), EXIT_FAILED, debug)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def explain(error: Exception) -> str:
-    """Return one line that says what happened and what to do, without secrets."""
-    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-        text = f"the database cannot be reached: {_one_line(error)}. Check OUTBOX_DATABASE_URL and the server."
-    elif isinstance(error, psycopg.errors.InvalidPassword | psycopg.errors.InvalidAuthorizationSpecification):
-        text = f"the database refused the login: {_one_line(error)}. Check user and password in OUTBOX_DATABASE_URL."
-    elif isinstance(error, OLDER_SCHEMA):
-        text = f"{_one_line(error)}. The schema is older than this program: run outbox migrate."
-    elif isinstance(error, ForeignDatabaseError):
-        text = str(error)
-    elif isinstance(error, psycopg.Error):
-        hint = f". {error.diag.message_hint}" if error.diag.message_hint else "."
-        text = f"{error.diag.message_primary or _one_line(error)}{_notes(error)}{hint}"
-    else:
-        text = f"{_one_line(error) or type(error).__name__}{_notes(error)}. For the traceback: outbox --debug …"
-    return scrub(text)
 
 
 def _end(number: int, frame: object) -> None:
@@ -127,14 +103,3 @@ def _report(error: Exception | None, text: str, code: int, debug: bool) -> int:
         sys.stderr.write(scrub("".join(traceback.format_exception(error))))
     click.echo(f"outbox: {scrub(text)}", err=True)
     return code
-
-
-def _one_line(error: Exception) -> str:
-    text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    lines = (text or str(error)).strip().splitlines()
-    return "; ".join(line.strip() for line in lines if line.strip()).rstrip(".")
-
-
-def _notes(error: Exception) -> str:
-    notes = getattr(error, "__notes__", [])
-    return f" ({', '.join(notes)})" if notes else ""

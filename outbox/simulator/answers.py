@@ -4,17 +4,16 @@ import http
 import json
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from aiohttp import web
 
-from outbox.simulator.replies import error_body
+from outbox.simulator.refusals import error_body
+from outbox.simulator.waiting import Sleep
 
 Body = Literal["json", "html", "empty", "truncated", "cut"]
 BODIES: tuple[Body, ...] = ("json", "html", "empty", "truncated", "cut")
-Sleep = Callable[[float], Awaitable[None]]
 
 # nginx's own words where they differ from those of RFC 9110 (nginx, ngx_http_special_response.c).
 _NGINX_PHRASES = {

@@ -12,23 +12,27 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from outbox.simulator.answers import Answer, Sleep, flood_answer, json_answer, refusal, reset, write
+from outbox.simulator.answers import Answer, flood_answer, json_answer, refusal, reset, write
 from outbox.simulator.config import Config
 from outbox.simulator.connections import Connections
 from outbox.simulator.duplicates import count_duplicates
 from outbox.simulator.faults import Faults
+from outbox.simulator.files import Upload
+from outbox.simulator.incoming import check_incoming, incoming_update
 from outbox.simulator.ledger import Call, Ledger
 from outbox.simulator.methods import MULTIPLES, cost, elements, is_send
-from outbox.simulator.parameters import Parameters, Upload, read_parameters
-from outbox.simulator.replies import RefusedError, Replies, refuse_bad_call, refuse_foreign_file
+from outbox.simulator.parameters import Parameters, read_parameters
+from outbox.simulator.refusals import RefusedError, refuse_bad_call, refuse_bad_file
+from outbox.simulator.replies import Replies
 from outbox.simulator.stats import measure
 from outbox.simulator.stroke import Stroke
+from outbox.simulator.updates import WEBHOOK_METHODS, Updates
+from outbox.simulator.waiting import Sleep
 from outbox.simulator.windows import Windows
 
 # /test/ is the path of Telegram's test environment (telegram-bot-api HttpConnection.cpp).
 _PATH = re.compile(r"/(?:delay/(?P<delay_ms>[0-9]+(?:\.[0-9]+)?)/)?bot(?P<token>[^/]+)/(?:test/)?(?P<method>[^/]+)/?")
 _TOKEN = re.compile(r"(?P<bot>[0-9]{1,19}):.+")
-_LONGEST_POLL_S = 1.0
 _GONE_POLL_S = 0.1
 
 
@@ -47,6 +51,8 @@ class Simulator:
         self.ledger = Ledger(offset_s=time.time() - clock(), keep=config.keep)
         self.faults = Faults(config.seed, clock)
         self.replies = Replies()
+        # Update ids go on where an earlier server's stopped, so that a bot which outlives it confirms nothing unseen.
+        self.updates = Updates(int(time.time()), clock, sleep)
         self.connections = Connections(config.connection_age_s, config.connection_idle_s, clock, sleep)
         self.stopped = asyncio.Event()
         self._clock = clock
@@ -64,13 +70,39 @@ class Simulator:
         }
 
     def reset(self) -> None:
-        """Forget calls and windows; faults stay. Chats keep counting their message ids: real ones never start again."""
+        """Forget calls, windows, updates and webhooks; faults stay.
+
+        Chats keep counting their message ids: real ones never start again.
+        """
         self.ledger.clear()
         self.windows.clear()
+        self.updates.clear()
+
+    def renew(self) -> None:
+        """Forget everything, message ids and faults too: the next test finds it as it was at the start."""
+        self.reset()
+        self.replies = Replies()
+        self.faults.renew()
+        self._random = random.Random(self.config.seed)
+
+    def push(self, bot: str, given: list[Any]) -> list[dict[str, Any]]:
+        """Append updates for the bot, all or none; they come back with their ids. Raises BadUpdateError."""
+        return self.updates.push(bot, given)
+
+    def push_messages(self, bot: str, given: list[Any]) -> list[dict[str, Any]]:
+        """The same for messages of users: objects with chat_id and any fields of a Message. Raises BadUpdateError."""
+        chats = [check_incoming(one) for one in given]
+        now_unix = int(self._clock() + self.ledger.offset_s)
+        updates = []
+        for chat, one in zip(chats, given, strict=True):
+            fields = {name: value for name, value in one.items() if name != "chat_id"}
+            updates.append(incoming_update(chat, self.replies.next_id(bot, chat), now_unix, fields))
+        return self.updates.push(bot, updates)
 
     async def stop(self) -> None:
         """End what waits; calls that were to be executed later never are."""
         self.stopped.set()
+        self.updates.clear()
         for task in list(self._late):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -94,7 +126,7 @@ class Simulator:
         is_alive = self.connections.enter(request)
         try:
             parameters, refused = await _try_to_read(request)
-            call = _start(bot=token["bot"], method=match["method"], parameters=parameters)
+            call = _start(token["bot"], match["method"], parameters, self.config.keep_parameters)
             if not is_alive:
                 return self._drop(request, call)
             if call.chat is None:
@@ -147,7 +179,12 @@ class Simulator:
                 self._execute_later(call, parameters, stroke.late_s)
             return await self._write(request, call, stroke.answer, stroke, way_s)
 
-        result = self._execute(call, parameters, stroke.made)
+        try:
+            fetched = await self._fetch(call, parameters)
+        except RefusedError as error:
+            call.verdict, call.status = "error", error.status
+            return await self._write(request, call, refusal(error.status, error.description), Stroke(), way_s)
+        result = self._execute(call, parameters, stroke.made, fetched)
         usual = stroke.answer or json_answer(200, {"ok": True, "result": result})
         call.status = usual.status
         if stroke.answer is None:
@@ -157,8 +194,6 @@ class Simulator:
             if stroke.ending != "answer":
                 call.status = None
                 return await self._break(request, stroke)
-            if call.method.lower() == "getupdates":
-                await self._wait(min(_LONGEST_POLL_S, _seconds(parameters.get("timeout"))))
         return await self._write(request, call, usual, stroke, way_s)
 
     def _admit(self, call: Call, parameters: Parameters, refused: RefusedError | None) -> Answer | None:
@@ -167,7 +202,7 @@ class Simulator:
             if refused is not None:
                 raise refused
             refuse_bad_call(call.method.lower(), call.chat, parameters)
-            refuse_foreign_file(call.method.lower(), call.bot, parameters)
+            refuse_bad_file(call.method.lower(), call.bot, parameters)
         except RefusedError as error:
             call.status = error.status
             return refusal(error.status, error.description)
@@ -181,20 +216,31 @@ class Simulator:
         call.verdict = "pending"
         return None
 
-    def _execute(self, call: Call, parameters: Parameters, made: int | None) -> Any:
+    async def _fetch(self, call: Call, parameters: Parameters) -> list[dict[str, Any]]:
+        return await self.updates.fetch(call.bot, parameters) if call.method.lower() == "getupdates" else []
+
+    def _execute(
+        self, call: Call, parameters: Parameters, made: int | None, fetched: list[dict[str, Any]] | None = None
+    ) -> Any:
         """Do it: from here on the message is in the chat. `made`: only so many messages of several."""
         method = call.method.lower()
         if made is not None:
             name = MULTIPLES[method]
             parameters = parameters | {name: (elements(parameters, name) or [])[:made]}
         call.executed_s = self._clock()
-        result = self.replies.result(
-            method, call.bot, call.chat, parameters, int(call.executed_s + self.ledger.offset_s)
-        )
+        result: Any
+        if method == "getupdates":
+            result = fetched or []
+        elif method in WEBHOOK_METHODS:
+            result = self.updates.answer(method, call.bot, parameters)
+        else:
+            now_unix = int(call.executed_s + self.ledger.offset_s)
+            result = self.replies.result(method, call.bot, call.chat, parameters, now_unix)
         call.verdict = "accepted"
         call.message_id = _message_id(result)
         if is_send(method):
             call.made = len(result) if isinstance(result, list) else 1
+        self.ledger.tell()
         return result
 
     def _execute_later(self, call: Call, parameters: Parameters, late_s: float) -> None:
@@ -246,7 +292,7 @@ async def _try_to_read(request: web.Request) -> tuple[Parameters, RefusedError |
         return {}, error
 
 
-def _start(bot: str, method: str, parameters: Parameters) -> Call:
+def _start(bot: str, method: str, parameters: Parameters, keeps_parameters: bool) -> Call:
     chat = parameters.get("chat_id")
     text = parameters.get("text", parameters.get("caption"))
     return Call(
@@ -260,6 +306,7 @@ def _start(bot: str, method: str, parameters: Parameters) -> Call:
         status=None,
         cost=cost(method.lower(), parameters),
         uploaded_bytes=sum(value.size_bytes for value in parameters.values() if isinstance(value, Upload)),
+        parameters=parameters if keeps_parameters else None,
     )
 
 
@@ -267,10 +314,3 @@ def _message_id(result: Any) -> int | None:
     first = result[0] if isinstance(result, list) and result else result
     found = first.get("message_id") if isinstance(first, dict) else None
     return found if isinstance(found, int) else None
-
-
-def _seconds(value: Any) -> float:
-    try:
-        return max(0.0, float(value))
-    except (TypeError, ValueError):
-        return 0.0

@@ -4,7 +4,7 @@ from outbox.simulator.answers import refusal
 from outbox.simulator.fields import BadRuleError, Fields
 from outbox.simulator.ledger import Call
 from outbox.simulator.match import Match
-from outbox.simulator.replies import chat_object
+from outbox.simulator.peers import chat_object
 from outbox.simulator.stroke import Effect, Scene, Stroke
 
 # tdlib/telegram-bot-api Client.cpp and tdlib/td MessageContent.cpp; {kind} is filled in from the chat or the method.

@@ -35,6 +35,8 @@ class Config:
     """Of the jitter and of faults that hit a share of the calls."""
     keep: int = 1_000_000
     """Calls the ledger remembers; the oldest go first."""
+    keep_parameters: bool = False
+    """It remembers their parameters too, whatever their size."""
 
     connection_age_s: float = 0.0
     """A connection is closed so long after its first call, busy or not; 0: never."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from outbox.simulator.answers import Sleep
+from outbox.simulator.waiting import Sleep
 
 
 @dataclass(slots=True)

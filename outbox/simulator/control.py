@@ -1,14 +1,16 @@
-"""/_sim/: the log, the figures, the faults. Not Telegram's: a test's window into the server."""
+"""/_sim/: the log, the figures, the faults, the users. Not Telegram's: a test's window into the server."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from outbox.simulator.duplicates import list_duplicates
 from outbox.simulator.fields import BadRuleError
+from outbox.simulator.updates import BadUpdateError
 
 if TYPE_CHECKING:
     from outbox.simulator.bot_api import Simulator
@@ -21,6 +23,8 @@ def add_control_routes(app: web.Application, simulator: Simulator) -> None:
     app.router.add_get("/_sim/stats", control.stats)
     app.router.add_get("/_sim/duplicates", control.duplicates)
     app.router.add_post("/_sim/reset", control.reset)
+    app.router.add_post("/_sim/updates", control.push_updates)
+    app.router.add_post("/_sim/messages", control.push_messages)
     app.router.add_get("/_sim/faults", control.list_faults)
     app.router.add_post("/_sim/faults", control.add_faults)
     app.router.add_delete("/_sim/faults", control.clear_faults)
@@ -52,9 +56,29 @@ class Control:
         return web.json_response(list_duplicates(simulator.ledger.calls, simulator.faults.moved))
 
     async def reset(self, request: web.Request) -> web.Response:
-        """Clear ledger and windows; the calls made so far no longer count anywhere."""
+        """Clear ledger, windows and updates; the calls made so far no longer count anywhere."""
         self._simulator.reset()
         return web.json_response({"ok": True})
+
+    async def push_updates(self, request: web.Request) -> web.Response:
+        """Append an update or a list of them, all or none, for getUpdates of ?bot=<number>; answers with their ids."""
+        return await self._push(request, self._simulator.push)
+
+    async def push_messages(self, request: web.Request) -> web.Response:
+        """The same with what a user wrote: {"chat_id": 42, "text": "/start"}, and any other field of a Message."""
+        return await self._push(request, self._simulator.push_messages)
+
+    async def _push(self, request: web.Request, push: Callable[[str, list[Any]], list[Any]]) -> web.Response:
+        bot = request.query.get("bot", "")
+        if not (bot.isascii() and bot.isdigit()):
+            raise _bad(f"bot is {bot!r}. Say whose they are: ?bot=123, the number in front of the token's colon.")
+        try:
+            given: Any = await request.json()
+            return web.json_response(push(bot, given if isinstance(given, list) else [given]))
+        except BadUpdateError as error:
+            raise _bad(str(error)) from error
+        except ValueError as error:
+            raise _bad(f"{error}. Send one JSON object, or a list of them.") from error
 
     async def list_faults(self, request: web.Request) -> web.Response:
         return web.json_response(self._simulator.faults.as_json())

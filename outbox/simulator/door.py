@@ -1,13 +1,12 @@
 """The port: closed while an outage refuses connections, and opened again."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
 
-from outbox.simulator.answers import Sleep
 from outbox.simulator.faults import Faults
+from outbox.simulator.waiting import Sleep, wait_for_event
 
 _RETRY_S = 0.05
 
@@ -33,7 +32,7 @@ class Door:
                 self._site = None
             elif not closed and self._site is None and not await self._open():
                 change_s = _RETRY_S
-            await self._wait(change_s)
+            await wait_for_event(self._changed, self._sleep, change_s)
 
     async def _open(self) -> bool:
         site = self._make_site()
@@ -45,18 +44,3 @@ class Door:
             return False
         self._site = site
         return True
-
-    async def _wait(self, change_s: float | None) -> None:
-        """Until the rules change, or the time they named has come."""
-        waits: list[Awaitable[object]] = [self._changed.wait()]
-        if change_s is not None:
-            waits.append(self._sleep(change_s))
-        tasks = [asyncio.ensure_future(wait) for wait in waits]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task

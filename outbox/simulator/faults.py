@@ -67,6 +67,12 @@ class Faults:
         self.moved.clear()
         self._changed()
 
+    def renew(self) -> None:
+        """Clear, and begin rule numbers and draws again."""
+        self.clear()
+        self._last_n = 0
+        self._chance = random.Random(f"faults {self._seed}")
+
     def hit(self, side: Side, call: Call) -> Stroke:
         """What the first rule for that side that hits this call does to it; counts the hit and names it in the call."""
         if not self.rules:

@@ -1,9 +1,11 @@
 """What arrived, when, and how it was judged: the ground truth."""
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from outbox.simulator.files import Upload
 from outbox.simulator.in_flight import InFlight
 
 Verdict = Literal["accepted", "pending", "bot", "chat", "group", "error"]
@@ -40,6 +42,8 @@ class Call:
     """The bot's hidden limit at that moment, when a rule moved it."""
     broken_by: str | None = None
     """The fault that hit it, or what else was not as usual."""
+    parameters: dict[str, Any] | None = None
+    """As they came, when the simulator keeps them: texts and JSON values, files as Upload."""
 
 
 class Ledger:
@@ -48,6 +52,8 @@ class Ledger:
     def __init__(self, offset_s: float, keep: int) -> None:
         self.offset_s = offset_s
         self.in_flight = InFlight()
+        self.watching: set[asyncio.Event] = set()
+        """Set whenever a call has been executed."""
         self._keep = keep
         self.clear()
 
@@ -65,6 +71,11 @@ class Ledger:
         # Cut seldom: taking from a list's front moves all the rest.
         if len(self.calls) >= 2 * self._keep:
             del self.calls[: -self._keep]
+
+    def tell(self) -> None:
+        """A call has been executed."""
+        for event in self.watching:
+            event.set()
 
     def select(
         self, bot: str | None = None, chat: str | None = None, since: int = 0, limit: int | None = None
@@ -90,7 +101,7 @@ class Ledger:
 
     def as_json(self, call: Call) -> dict[str, Any]:
         """The call as /_sim/log shows it."""
-        return {
+        described: dict[str, Any] = {
             "n": call.n,
             "bot": call.bot,
             "chat": call.chat,
@@ -109,3 +120,8 @@ class Ledger:
             "uploaded_bytes": call.uploaded_bytes,
             "broken_by": call.broken_by,
         }
+        if call.parameters is not None:
+            described["parameters"] = {
+                name: value._asdict() if isinstance(value, Upload) else value for name, value in call.parameters.items()
+            }
+        return described

@@ -1,10 +1,14 @@
 """What a method is and what it costs. Method names here are in lower case, as the server compares them."""
 
-import json
 from typing import Any
 
+from outbox.simulator.values import listed
+
 # Edits share the budget of sends (tdlib/td#2592, #3034); chat actions, deletes, answers to callbacks do not.
-_FREE_SENDS = frozenset({"sendchataction", "sendchatjoinrequestwebapp"})
+# Drafts are chat actions (sendMessageTextDraftAction of Telegram's TL schema).
+_FREE_SENDS = frozenset(
+    {"sendchataction", "sendchatjoinrequestwebapp", "sendgift", "sendmessagedraft", "sendrichmessagedraft"}
+)
 _COPIES = frozenset({"copymessage", "copymessages", "forwardmessage", "forwardmessages"})
 MULTIPLES = {"sendmediagroup": "media", "copymessages": "message_ids", "forwardmessages": "message_ids"}
 
@@ -19,6 +23,11 @@ def is_edit(method: str) -> bool:
     return method.startswith("editmessage")
 
 
+def returns_the_message(method: str) -> bool:
+    """It answers with the message that it changed, or true for an inline one."""
+    return is_edit(method) or method in ("stopmessagelivelocation", "setgamescore")
+
+
 def cost(method: str, parameters: dict[str, Any]) -> int:
     """Places the call takes in the windows of bot and group: 0 for free methods, one per element of an album."""
     if not (is_send(method) or is_edit(method)):
@@ -29,10 +38,4 @@ def cost(method: str, parameters: dict[str, Any]) -> int:
 
 def elements(parameters: dict[str, Any], name: str) -> list[Any] | None:
     """The list in a parameter, which clients send as JSON or as a string of JSON; None: it is no list."""
-    value = parameters.get(name)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, list) else None
+    return listed(parameters.get(name))

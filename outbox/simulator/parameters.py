@@ -1,25 +1,19 @@
 """The parameters of a call, from wherever a client put them: query, form, JSON or multipart."""
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import BodyPartReader, web
 
-from outbox.simulator.replies import RefusedError
+from outbox.simulator.files import Upload
+from outbox.simulator.refusals import RefusedError
 
 # tdlib/td tdnet/td/net/HttpReader.h: MAX_TOTAL_PARAMETERS_LENGTH = 1 << 20; the cloud takes 50 MB of files.
 MOST_PARAMETER_BYTES = 1 << 20
 MOST_UPLOADED_BYTES = 50_000_000
 
 Parameters = dict[str, Any]
-
-
-class Upload(NamedTuple):
-    """A file of a multipart request; its bytes are counted, not kept."""
-
-    name: str
-    size_bytes: int
 
 
 async def read_parameters(request: web.BaseRequest) -> Parameters:

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m outbox.s
             answer_s=options.answer_ms / 1000,
             seed=options.seed,
             keep=options.keep,
+            keep_parameters=options.keep_parameters,
             connection_age_s=options.connection_age_s,
             connection_idle_s=options.connection_idle_s,
         )
@@ -100,6 +101,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--answer-ms", type=float, default=0.0, help="delay after the verdict (%(default)s)")
     add("--seed", type=int, default=1, help="of jitter and faults (%(default)s)")
     add("--keep", type=int, default=1_000_000, help="calls the ledger remembers (%(default)s)")
+    add("--keep-parameters", action="store_true", help="and the parameters of each call")
     add("--connection-age-s", type=float, default=0.0, help="close connections of this age, busy or not; 0: never")
     add("--connection-idle-s", type=float, default=0.0, help="reset the call after so long an idleness; 0: never")
     add("--faults", type=Path, metavar="FILE", help="rules as [[fault]] tables of TOML, in force from the start")

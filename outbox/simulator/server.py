@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from outbox.simulator.answers import Sleep
 from outbox.simulator.bot_api import Simulator
 from outbox.simulator.config import Config
 from outbox.simulator.control import add_control_routes
 from outbox.simulator.door import Door
 from outbox.simulator.faults import Faults
+from outbox.simulator.files import add_download_route
 from outbox.simulator.ledger import Ledger
 from outbox.simulator.parameters import MOST_PARAMETER_BYTES
+from outbox.simulator.waiting import Sleep
 
 SIMULATOR = web.AppKey("simulator", Simulator)
 
@@ -31,6 +32,7 @@ def create_app(
     app = web.Application(client_max_size=MOST_PARAMETER_BYTES)
     app[SIMULATOR] = simulator
     add_control_routes(app, simulator)
+    add_download_route(app)
     app.router.add_route("*", "/{path:.*}", simulator.answer)
 
     async def stop(_: web.Application) -> None:

@@ -10,7 +10,7 @@ from typing import cast
 
 from outbox.simulator.answers import DESCRIPTIONS, Answer, json_answer
 from outbox.simulator.fields import BadRuleError, Fields
-from outbox.simulator.replies import error_body
+from outbox.simulator.refusals import error_body
 from outbox.simulator.stroke import Effect, Fixed, Side, Stroke
 
 _SIDES = ("before", "after")

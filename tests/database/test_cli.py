@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from outbox.operate import cli
+from outbox.operate.explain import explain
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -90,7 +91,7 @@ def test_migrate_sql_needs_no_database():
     ],
 )
 def test_an_error_is_one_line_that_says_what_to_do(error, said):
-    text = cli.explain(error)
+    text = explain(error)
     assert said in text
     assert "\n" not in text
     assert "hunter2" not in text

@@ -53,12 +53,6 @@ async def test_the_same_seed_draws_the_same_jitter(simulate):
     assert await draw(7) != await draw(8)
 
 
-async def test_a_long_poll_is_answered_within_a_second(simulate):
-    client = await simulate()
-    status, body = await asyncio.wait_for(client.call("getUpdates", timeout=50), 5)
-    assert (status, body["result"]) == (200, [])
-
-
 async def test_a_client_that_leaves_does_not_undo_its_call(simulate):
     client = await simulate()
     client.running.faults.add([{"when": "after", "delay_s": 0.3}])

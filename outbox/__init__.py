@@ -2,7 +2,8 @@
 
 The tree is the life of a message; sql/ holds the model, under the same words:
 
-    accept/     the producer's side, in the caller's transaction: enqueue
+    accept/     the producer's side, in the caller's transaction: enqueue, send, cancel, status, wait, check
+    limit/      slots for replies that a bot sends itself
     database/   connections, tables, migrations, the embedded server
     deliver/    the worker: claim, pace, send, classify, complete
     observe/    logs
@@ -13,7 +14,24 @@ The tree is the life of a message; sql/ holds the model, under the same words:
 outbox.message needs none of this.
 """
 
+from outbox.accept.cancel import cancel
+from outbox.accept.check import RefusedError, check
 from outbox.accept.enqueue import enqueue, enqueue_many
 from outbox.accept.message import Message, Priority
+from outbox.accept.send import send
+from outbox.accept.status import Status, status
+from outbox.accept.wait import wait
 
-__all__ = ["Message", "Priority", "enqueue", "enqueue_many"]
+__all__ = [
+    "Message",
+    "Priority",
+    "RefusedError",
+    "Status",
+    "cancel",
+    "check",
+    "enqueue",
+    "enqueue_many",
+    "send",
+    "status",
+    "wait",
+]

@@ -1,80 +1,76 @@
-"""The INSERT that accepts messages, for every driver."""
+"""The INSERT that accepts messages, one or many in a statement."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from outbox.accept.message import Message, columns_of
+from outbox.accept.columns import TYPES, columns_of, parameter
+from outbox.accept.message import Message
+from outbox.accept.steps import Query, Rows, Steps
 
-Rows = Sequence[Sequence[Any]]
-Insertion = Generator["Statement", Rows, list[int | None]]
+# Some drivers and the server hold a statement's text several times, at up to 4 bytes a character.
+MOST_CHARACTERS: Final = 4_000_000
 
-# What a driver is asked to bind. asyncpg, which may sit under SQLAlchemy, counts parameters in 15 bits.
-MOST_PARAMETERS = 32_000
-MOST_CHARACTERS = 16_000_000
-
-TYPES = {
-    "bot": "text",
-    "chat_id": "text",
-    "method": "text",
-    "payload": "jsonb",
-    "priority": "smallint",
-    "next_attempt_at": "timestamptz",
-    "expires_at": "timestamptz",
-    "max_attempts": "int",
-    "correlation_id": "text",
-    "idempotency_key": "text",
-    "collapse_key": "text",
-    "on_uncertain": "text",
-    "tag": "text",
+# As the table has them: among messages that set a column a statement has to say what the others get.
+DEFAULTS: Final = {
+    "bot": "'default'",
+    "method": "'sendMessage'",
+    "priority": "2",
+    "next_attempt_at": "now()",
+    "correlation_id": "CAST(gen_random_uuid() AS text)",
+    "on_uncertain": "'retry'",
 }
 
 
 @dataclass(slots=True)
 class Statement:
-    """One INSERT … RETURNING id, correlation_id."""
+    """One INSERT … RETURNING id, and what tells keyed messages apart: correlation_id."""
 
     placed: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     """The messages in the order of insertion: place in the caller's order, columns as text."""
 
-    def render(self, placeholder: Callable[[int], str]) -> tuple[str, list[str]]:
-        """Return text and parameters; `placeholder` writes the n-th of them, from 0."""
-        names = [name for name in TYPES if any(name in columns for _, columns in self.placed)]
-        parameters: list[str] = []
-        rows = []
-        for _, columns in self.placed:
-            cells = []
-            for name in names:
-                if name in columns:
-                    # Cast twice, so that no driver asks for its own idea of a smallint or of a str.
-                    cells.append(f"CAST(CAST({placeholder(len(parameters))} AS text) AS {TYPES[name]})")
-                    parameters.append(columns[name])
-                else:
-                    cells.append("DEFAULT")
-            rows.append(f"({', '.join(cells)})")
-        text = f"INSERT INTO outbox.message ({', '.join(names)}) VALUES {', '.join(rows)} RETURNING id, correlation_id"
-        return text, parameters
+    def query(self) -> Query:
+        """Return text and parameters: a parameter for each column, whatever the number of messages."""
+        set_somewhere = set[str]().union(*(columns for _, columns in self.placed))
+        returning = ["id", "correlation_id"] if "idempotency_key" in set_somewhere else ["id"]
+        names = [name for name in TYPES if name in set_somewhere]
+        if len(self.placed) == 1:
+            [(_, columns)] = self.placed
+            cells = [parameter(number, TYPES[name]) for number, name in enumerate(names, 1)]
+            text = _insert(names, f"VALUES ({', '.join(cells)})", returning)
+            return Query(text, [columns[name] for name in names])
+        arrays, selected = [], []
+        for name in names:
+            values = [columns.get(name) for _, columns in self.placed]
+            arrays.append(_array(values))
+            one = f"CAST(r.{name} AS {TYPES[name]})"
+            selected.append(f"coalesce({one}, {DEFAULTS[name]})" if name in DEFAULTS and None in values else one)
+        # Of text arrays in step: 1.3 times as fast as json_to_recordset, 1.6 times as fast as VALUES.
+        unnested = ", ".join(f"CAST(CAST(${n} AS text) AS text[])" for n in range(1, len(names) + 1))
+        rows = f"SELECT {', '.join(selected)} FROM unnest({unnested}) AS r ({', '.join(names)})"
+        return Query(_insert(names, rows, returning), arrays)
 
 
-def insertion(messages: Iterable[Message | Mapping[str, Any]]) -> Insertion:
+def insertion(messages: Iterable[Message | Mapping[str, Any]]) -> Steps[list[int | None]]:
     """Yield the statements to execute, take the rows of each; return the ids in the order of `messages`.
 
     None stands for a message whose idempotency key was used already. Nothing is yielded before every message was
     looked at. Raises TypeError or ValueError for a message that no database could store.
     """
-    columns = [columns_of(_message(message)) for message in messages]
+    columns = [columns_of(given_message(message)) for message in messages]
     ids: list[int | None] = [None] * len(columns)
     for statement in _statements(columns):
-        rows = yield statement
+        rows = yield statement.query()
         for place, message_id in _placed_ids(statement, rows):
             ids[place] = message_id
     return ids
 
 
-def _message(given: object) -> Message:
+def given_message(given: object) -> Message:
+    """Return the Message, made from a mapping of its fields if it is none yet; raise TypeError for anything else."""
     if isinstance(given, Message):
         return given
     if isinstance(given, Mapping):
@@ -82,9 +78,19 @@ def _message(given: object) -> Message:
     raise TypeError(f"a message is of type {type(given).__name__}. Give outbox.Message(chat_id, payload, …) or a dict.")
 
 
-def _statements(all_columns: list[dict[str, str]]) -> Iterable[Statement]:
+def _insert(names: list[str], rows: str, returning: list[str]) -> str:
+    return f"INSERT INTO outbox.message ({', '.join(names)}) {rows} RETURNING {', '.join(returning)}"
+
+
+def _array(values: list[str | None]) -> str:
+    """Return PostgreSQL's text for an array of text. No text holds a U+0000, so it can stand for what is between."""
+    texts = "\0,".join(["\0-" if value is None else value for value in values])
+    quoted = texts.replace("\\", "\\\\").replace('"', '\\"').replace("\0,", '","')
+    return '{"' + quoted + '"}' if None not in values else ('{"' + quoted + '"}').replace('"\0-"', "NULL")
+
+
+def _statements(all_columns: list[dict[str, str]]) -> Iterator[Statement]:
     statement = Statement()
-    names: set[str] = set()
     characters = 0
     seen: dict[str, bool] = {}  # correlation ids of this statement: whether a keyed message has it
     for place, columns in _without_deadlocks(all_columns):
@@ -95,14 +101,11 @@ def _statements(all_columns: list[dict[str, str]]) -> Iterable[Statement]:
         name = columns.get("correlation_id")
         size = sum(map(len, columns.values()))
         if statement.placed and (
-            (len(statement.placed) + 1) * len(names | columns.keys()) > MOST_PARAMETERS
-            or characters + size > MOST_CHARACTERS
-            or (name in seen and (keyed or seen[name]))
+            characters + size > MOST_CHARACTERS or (name is not None and name in seen and (keyed or seen[name]))
         ):
             yield statement
-            statement, names, characters, seen = Statement(), set(), 0, {}
+            statement, characters, seen = Statement(), 0, {}
         statement.placed.append((place, columns))
-        names |= columns.keys()
         characters += size
         if name is not None:
             seen[name] = keyed or seen.get(name, False)
@@ -122,8 +125,8 @@ def _without_deadlocks(all_columns: list[dict[str, str]]) -> list[tuple[int, dic
     return placed
 
 
-def _placed_ids(statement: Statement, rows: Rows) -> Iterable[tuple[int, int]]:
-    """Rows come back in the order of VALUES; only keyed messages can be missing, and each has a name of its own."""
+def _placed_ids(statement: Statement, rows: Rows) -> Iterator[tuple[int, int]]:
+    """Rows come back in the order of insertion; only keyed messages can be missing, and each has a name of its own."""
     left = iter(rows)
     row = next(left, None)
     for place, columns in statement.placed:

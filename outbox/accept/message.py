@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
@@ -33,6 +32,7 @@ class Columns(TypedDict, total=False):
     collapse_key: str | None
     on_uncertain: Literal["retry", "hold"] | None
     tag: str | None
+    target_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,78 +80,10 @@ class Message:
     tag: str | None = None
     """A free label to count, find and stop messages by, at most 200 characters."""
 
+    target_id: int | None = None
+    """The id of an earlier message of the same bot and chat that this one edits, deletes, pins or answers.
 
-def columns_of(message: Message) -> dict[str, str]:
-    """Return the columns of `message` that were set, each as PostgreSQL's text for its type.
-
-    Raises TypeError or ValueError, which name the column and never quote the payload.
+    It goes after that one, whose Telegram message id is put into the payload: as reply_parameters.message_id of a
+    send… method, in message_ids of deleteMessages, copyMessages and forwardMessages, else as message_id. It ends
+    unsent when that one does: dead (`target_died`, `target_missing`) or discarded (`target_not_sent`).
     """
-    columns = {"chat_id": _chat_id(message.chat_id), "payload": _payload(message.payload)}
-    for name in ("priority", "max_attempts"):
-        number = getattr(message, name)
-        if number is not None:
-            columns[name] = str(_integer(name, number))
-    for name in ("next_attempt_at", "expires_at"):
-        time = getattr(message, name)
-        if time is not None:
-            columns[name] = _time(name, time)
-    for name in ("bot", "method", "correlation_id", "idempotency_key", "collapse_key", "on_uncertain", "tag"):
-        text = getattr(message, name)
-        if text is not None:
-            columns[name] = _text(name, text)
-    for name, value in columns.items():
-        _refuse_what_no_text_holds(name, value)
-    return columns
-
-
-def _chat_id(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise TypeError(f"chat_id is {_a(value)}. Give the chat's number, such as 42, or its @name.")
-    return str(int(value)) if isinstance(value, int) else value
-
-
-def _payload(value: object) -> str:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"payload is {_a(value)}. Give a mapping of the method's parameters, such as {{'text': 'hi'}}.")
-    try:
-        return json.dumps(dict(value), allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        # json's own words name a type or a number that is none, never a text of the payload.
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"payload cannot be JSON: {error}. Use str, int, float, bool, None, list and dict only.") from None
-
-
-def _integer(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is {_a(value)}. Give an integer.")
-    return int(value)
-
-
-def _time(name: str, value: object) -> str:
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name} is {_a(value)}. Give a datetime with a time zone, such as datetime.now(UTC).")
-    if value.utcoffset() is None:
-        # PostgreSQL would read it in the session's time zone, which the writer does not see.
-        raise ValueError(f"{name} {value} has no time zone. Give one, as in datetime.now(UTC) or value.astimezone().")
-    return value.isoformat()
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is {_a(value)}. Give a str.")
-    return str(value)
-
-
-def _refuse_what_no_text_holds(name: str, value: str) -> None:
-    """Here and not by PostgreSQL, whose CONTEXT would print the payload around the place."""
-    # A backslash escaped before u0000 is two characters of text, not the character U+0000.
-    if "\0" in value or (name == "payload" and "\\u0000" in value.replace("\\\\", "")):
-        raise ValueError(f"{name} holds the character U+0000, which PostgreSQL cannot store. Remove it.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} holds half of a surrogate pair, which is no character. Remove it.") from None
-
-
-def _a(value: object) -> str:
-    return "None" if value is None else f"of type {type(value).__name__}"

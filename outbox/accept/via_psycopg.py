@@ -1,86 +1,169 @@
-"""enqueue on a psycopg connection, sync and async, in the caller's transaction."""
+"""Steps on a psycopg connection, sync and async."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, Unpack, overload
+import asyncio
+import time
+from collections.abc import Awaitable
+from contextlib import aclosing, closing
+from functools import partial
+from typing import Any, Final
 
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
-from outbox.accept.insert import Insertion, Rows, Statement, insertion
-from outbox.accept.message import Columns, Message
+from outbox.accept.steps import (
+    IN_A_TRANSACTION,
+    IdleStep,
+    IdleSteps,
+    Listen,
+    Pause,
+    Query,
+    Rows,
+    Steps,
+    StopListening,
+    T,
+    drive,
+    drive_async,
+)
 
-Ids = list[int | None]
-Messages = Iterable[Message | Mapping[str, Any]]
+LISTENS: Final = Query("SELECT 1 FROM pg_listening_channels() LIMIT 1")
+BUSY: Final = {TransactionStatus.ACTIVE, TransactionStatus.INTRANS, TransactionStatus.INERROR}
 
 
-@overload
-def enqueue(
-    connection: Connection[Any], chat_id: int | str, payload: Mapping[str, Any], **columns: Unpack[Columns]
-) -> int | None: ...
-@overload
-def enqueue(
-    connection: AsyncConnection[Any], chat_id: int | str, payload: Mapping[str, Any], **columns: Unpack[Columns]
-) -> Awaitable[int | None]: ...
-def enqueue(
-    connection: Connection[Any] | AsyncConnection[Any],
-    chat_id: int | str,
-    payload: Mapping[str, Any],
-    **columns: Unpack[Columns],
-) -> int | Awaitable[int | None] | None:
-    """Insert one message; see outbox.enqueue."""
-    messages = [Message(chat_id, payload, **columns)]
+def run(connection: Connection[Any] | AsyncConnection[Any], steps: Steps[T]) -> T | Awaitable[T]:
+    """Do the steps in the caller's transaction; see outbox.accept.door.run."""
     if isinstance(connection, AsyncConnection):
-        return _first(enqueue_many(connection, messages))
-    return enqueue_many(connection, messages)[0]
+        return drive_async(steps, partial(_rows_async, connection))
+    return drive(steps, partial(_rows, connection))
 
 
-@overload
-def enqueue_many(connection: Connection[Any], messages: Messages) -> Ids: ...
-@overload
-def enqueue_many(connection: AsyncConnection[Any], messages: Messages) -> Awaitable[Ids]: ...
-def enqueue_many(connection: Connection[Any] | AsyncConnection[Any], messages: Messages) -> Ids | Awaitable[Ids]:
-    """Insert messages; see outbox.enqueue_many."""
-    steps = insertion(messages)
+def run_idle(connection: Connection[Any] | AsyncConnection[Any], steps: IdleSteps[T]) -> T | Awaitable[T]:
+    """Do the steps in transactions of their own; see outbox.accept.door.run_idle."""
     if isinstance(connection, AsyncConnection):
-        return _run_async(connection, steps)
-    return _run(connection, steps)
+        return _run_idle_async(connection, steps)
+    _refuse_a_transaction(connection)
+    return drive(steps, _Idle(connection))
 
 
-def _run(connection: Connection[Any], steps: Insertion) -> Ids:
+async def _run_idle_async(connection: AsyncConnection[Any], steps: IdleSteps[T]) -> T:
+    _refuse_a_transaction(connection)
+    return await drive_async(steps, _AsyncIdle(connection))
+
+
+def _rows(connection: Connection[Any], query: Query) -> Rows:
     # Not connection.cursor(): its class and row factory are the caller's.
-    with Cursor(connection, row_factory=tuple_row) as cursor:
-        try:
-            statement = next(steps)
-            while True:
-                rows = cursor.execute(*_rendered(statement), prepare=False).fetchall()
-                statement = steps.send(rows)
-        except StopIteration as end:
-            return _ids(end)
+    with RawCursor(connection, row_factory=tuple_row) as cursor:
+        return cursor.execute(query.text.encode(), query.parameters, prepare=False).fetchall()
 
 
-async def _run_async(connection: AsyncConnection[Any], steps: Insertion) -> Ids:
-    async with AsyncCursor(connection, row_factory=tuple_row) as cursor:
-        try:
-            statement = next(steps)
-            while True:
-                await cursor.execute(*_rendered(statement), prepare=False)
-                rows: Rows = await cursor.fetchall()
-                statement = steps.send(rows)
-        except StopIteration as end:
-            return _ids(end)
+async def _rows_async(connection: AsyncConnection[Any], query: Query) -> Rows:
+    async with AsyncRawCursor(connection, row_factory=tuple_row) as cursor:
+        await cursor.execute(query.text.encode(), query.parameters, prepare=False)
+        return await cursor.fetchall()
 
 
-async def _first(ids: Awaitable[Ids]) -> int | None:
-    return (await ids)[0]
+def _refuse_a_transaction(connection: Connection[Any] | AsyncConnection[Any]) -> None:
+    if connection.info.transaction_status in BUSY:
+        raise RuntimeError(IN_A_TRANSACTION)
 
 
-def _rendered(statement: Statement) -> tuple[bytes, list[str]]:
-    text, parameters = statement.render(lambda _: "%s")
-    return text.encode(), parameters
+def _in_pipeline(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    return connection.info.pipeline_status != PipelineStatus.OFF
 
 
-def _ids(end: StopIteration) -> Ids:
-    ids: Ids = end.value
-    return ids
+class _Idle:
+    """Does steps. psycopg gives a notification to one reader only: who listens already keeps them, and we just look."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+        self._heard: Listen | None = None
+
+    def __call__(self, step: IdleStep) -> Rows:
+        match step:
+            case Query():
+                with self._connection.transaction():
+                    return _rows(self._connection, step)
+            case Listen():
+                if not _in_pipeline(self._connection) and not self(LISTENS):
+                    self._heard = step
+                    self._command(f"LISTEN {step.channel}")
+            case Pause():
+                self._pause(step.seconds)
+            case StopListening():
+                self._stop()
+        return ()
+
+    def _command(self, text: str) -> None:
+        with self._connection.transaction(), RawCursor(self._connection) as cursor:
+            cursor.execute(text.encode(), prepare=False)
+
+    def _pause(self, seconds: float) -> None:
+        if self._heard is None:
+            time.sleep(seconds)
+            return
+        with closing(self._connection.notifies(timeout=seconds)) as notifies:
+            for notify in notifies:
+                if notify.payload == self._heard.payload:
+                    return
+
+    def _stop(self) -> None:
+        if self._connection.closed or _in_pipeline(self._connection):
+            return
+        if (
+            self._connection.info.transaction_status in BUSY
+        ):  # psycopg before 3.3 leaves one whose BEGIN was interrupted
+            self._connection.rollback()
+        if self._heard is None:
+            return
+        self._command(f"UNLISTEN {self._heard.channel}")
+        for _ in self._connection.notifies(timeout=0):
+            pass
+
+
+class _AsyncIdle:
+    """The same, awaited."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+        self._heard: Listen | None = None
+
+    async def __call__(self, step: IdleStep) -> Rows:
+        match step:
+            case Query():
+                async with self._connection.transaction():
+                    return await _rows_async(self._connection, step)
+            case Listen():
+                if not _in_pipeline(self._connection) and not await self(LISTENS):
+                    self._heard = step
+                    await self._command(f"LISTEN {step.channel}")
+            case Pause():
+                await self._pause(step.seconds)
+            case StopListening():
+                await self._stop()
+        return ()
+
+    async def _command(self, text: str) -> None:
+        async with self._connection.transaction(), AsyncRawCursor(self._connection) as cursor:
+            await cursor.execute(text.encode(), prepare=False)
+
+    async def _pause(self, seconds: float) -> None:
+        if self._heard is None:
+            await asyncio.sleep(seconds)
+            return
+        async with aclosing(self._connection.notifies(timeout=seconds)) as notifies:
+            async for notify in notifies:
+                if notify.payload == self._heard.payload:
+                    return
+
+    async def _stop(self) -> None:
+        if self._connection.closed or _in_pipeline(self._connection):
+            return
+        if self._connection.info.transaction_status in BUSY:
+            await self._connection.rollback()
+        if self._heard is None:
+            return
+        await self._command(f"UNLISTEN {self._heard.channel}")
+        async for _ in self._connection.notifies(timeout=0):
+            pass

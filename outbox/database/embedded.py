@@ -26,6 +26,7 @@ from outbox.database.binaries import (
     ServerError,
     can_enter,
     give_to,
+    installed_programs,
     refuse_closed_folder,
     run,
     runnable_programs,
@@ -71,6 +72,7 @@ class EmbeddedServer:
 
     def join(self) -> int:
         """Start the server unless it runs, and count as one of its users. Returns what leave() takes."""
+        installed_programs()  # before folders are made, or complained of, for nothing
         with self._starting():
             self._ensure_running()
             users = _open_lock(self.home / "users.lock")
@@ -86,6 +88,7 @@ class EmbeddedServer:
 
     def start(self) -> str:
         """Start the server and keep it running without users until stop(). Returns its URL."""
+        installed_programs()
         with self._starting():
             self._ensure_running()
             self._kept.touch()

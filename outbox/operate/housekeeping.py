@@ -26,6 +26,8 @@ RETENTION_S: Final = 60.0  # a day that was in use is dropped a minute later
 REPAIR_S: Final = 300.0
 LONG_S: Final = 300.0  # with a large backlog they read for longer than a worker's calls may take
 MEASURE_S: Final = 15.0  # a count of what waits reads every row of it
+SWEEP_S: Final = 5.0  # a cancel that no claim comes across
+SWEEP_FOR_S: Final = 4.0  # at a time: it takes one of the worker's two connections from its messages
 
 _FAILURES: Final = (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError)
 
@@ -52,6 +54,7 @@ class Housekeeper:
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         self._at_once: list[Job] = []
+        self._slow: set[str] = set()
 
     @property
     def holds(self) -> bool:
@@ -66,6 +69,8 @@ class Housekeeper:
             (self._make_partitions, PARTITIONS_S, True),
             (self._drop_history, RETENTION_S, False),
             (self._measure_queue, MEASURE_S, False),
+            (self._measure_broadcasts, MEASURE_S, True),
+            (self._sweep, SWEEP_S, True),
             (self._repair, self._repair_every_s, True),
         ):
             job = self._scheduler.add_job(duty, "interval", seconds=every_s, jitter=int(every_s / 10))
@@ -103,6 +108,16 @@ class Housekeeper:
     async def _measure_queue(self) -> None:
         await self._duty("measure_queue", self._call_long, "SELECT outbox.measure_queue()")
 
+    async def _measure_broadcasts(self) -> None:
+        await self._duty("measure_broadcasts", self._call_long, "SELECT outbox.measure_broadcasts()")
+
+    async def _sweep(self) -> None:
+        until_s = self._now() + SWEEP_FOR_S
+        # What is left after that, or when the lease is gone, is the next turn's.
+        while await self._duty("sweep", self._call_and_note, "SELECT outbox.sweep()"):
+            if self._now() >= until_s:
+                break
+
     async def _repair(self) -> None:
         repaired = await self._duty("repair", self._call_long, "SELECT outbox.repair()")
         if repaired:
@@ -112,13 +127,17 @@ class Housekeeper:
         return await self._try(name, call, name, query) if self.holds else None
 
     async def _call_and_note(self, duty: str, query: str) -> Any:
-        rows = await self._connections.call(query)
-        await self._connections.call("SELECT outbox.note_duty(%s, NULL)", [duty])
+        rows = await self._connections.call(f"{query}, outbox.note_duty(%s, NULL)", [duty])
         return rows[0][0]
 
     async def _call_long(self, duty: str, query: str) -> Any:
-        rows = await self._connections.call_long(query, within_s=LONG_S)
-        await self._connections.call("SELECT outbox.note_duty(%s, NULL)", [duty])
+        # One statement where four would do as well: an idle worker asks for little.
+        if duty not in self._slow:
+            try:
+                return await self._call_and_note(duty, query)
+            except (psycopg.errors.QueryCanceled, AnswerLostError):
+                self._slow.add(duty)
+        rows = await self._connections.call_long(f"{query}, outbox.note_duty(%s, NULL)", [duty], within_s=LONG_S)
         return rows[0][0]
 
     async def _try(self, name: str, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:

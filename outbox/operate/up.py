@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 from collections.abc import Coroutine
 from typing import Any
@@ -24,7 +25,7 @@ def follow_tokens(settings: Settings) -> TokensFile | None:
 
 async def work_and_keep_house(worker: Worker, holder: str) -> None:
     """Deliver and take part in housekeeping until SIGTERM or SIGINT. `holder` names this process."""
-    housekeeper = Housekeeper(worker.connections, holder)
+    housekeeper = Housekeeper(worker.connections, _alone(holder))
     housekeeper.start()
 
     async def leave_house() -> None:
@@ -46,13 +47,18 @@ async def keep_house(database_url: str, holder: str) -> None:
         loop.add_signal_handler(number, stopping.set)
     connections = Connections(database_url, f"outbox {holder}")
     await connections.open()
-    housekeeper = Housekeeper(connections, holder)
+    housekeeper = Housekeeper(connections, _alone(holder))
     housekeeper.start()
     try:
         await stopping.wait()
     finally:
         await housekeeper.stop()
         await connections.close()
+
+
+def _alone(holder: str) -> str:
+    """Containers of one host name are all host:1, and a lease that several hold is none."""
+    return f"{holder}:{secrets.token_hex(4)}"
 
 
 def run(running: Coroutine[Any, Any, None]) -> None:

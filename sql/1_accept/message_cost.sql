@@ -11,7 +11,7 @@ $$;
 COMMENT ON FUNCTION outbox.count_parts IS 'Length of a list in a payload. Part of message_cost.';
 
 -- Promise: how many messages a call counts as: one per part of an album or a multi-copy; 0 for what takes no place in any
--- limit and moves no deadline: answering a button, showing that the bot types.
+-- limit and moves no deadline: answering a button, showing that the bot types or writes, gifts.
 -- Locks: nothing.  Cost: a look at the method; the payload of albums and multi-copies only.
 -- Telegram documents no figure for albums; its server's books count N (TELEGRAM.md section 8), and so do we.
 CREATE OR REPLACE FUNCTION outbox.message_cost(p_method text, p_payload jsonb) RETURNS int
@@ -22,6 +22,9 @@ LANGUAGE sql IMMUTABLE AS $$
            WHEN 'forwardmessages' THEN outbox.count_parts(p_payload -> 'message_ids', 100)
            WHEN 'answercallbackquery' THEN 0
            WHEN 'sendchataction' THEN 0
+           WHEN 'sendmessagedraft' THEN 0
+           WHEN 'sendrichmessagedraft' THEN 0
+           WHEN 'sendgift' THEN 0
            ELSE 1 END
 $$;
 COMMENT ON FUNCTION outbox.message_cost IS

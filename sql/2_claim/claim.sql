@@ -85,11 +85,16 @@ BEGIN
         END IF;
         RETURN QUERY
         SELECT m.bot, m.chat_id::text, m.id, l.attempt, m.method,
-               CASE WHEN v_claim.without_paid_broadcast THEN m.payload - 'allow_paid_broadcast' ELSE m.payload END, m.priority, m.on_uncertain, m.correlation_id,
+               CASE WHEN m.target_id IS NULL THEN p.payload
+                    ELSE outbox.aim_payload(m.method, p.payload, m.chat_id,
+                             (SELECT t.telegram_message_id FROM outbox.find_target(m.target_id, m.bot, m.chat_id) t))
+               END, m.priority, m.on_uncertain, m.correlation_id,
                v_claim.slot[l.place], v_claim.slot_at[l.place], m.created_at, NULL::timestamptz, NULL::float8, NULL::text[]
           FROM unnest(v_claim.lanes) WITH ORDINALITY
                l (chat_id, message_id, priority, attempt, bytes, may_go_at, cost, place)
          CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = l.message_id LIMIT 1) m
+         CROSS JOIN LATERAL (SELECT CASE WHEN v_claim.without_paid_broadcast THEN m.payload - 'allow_paid_broadcast'
+                                         ELSE m.payload END AS payload) p
          ORDER BY l.place;
     END LOOP;
 

@@ -3,13 +3,15 @@
 CREATE OR REPLACE FUNCTION outbox.head_of_lane(
     p_chat_id text, p_bot text, p_now timestamptz,
     OUT id bigint, OUT priority smallint, OUT next_attempt_at timestamptz, OUT expires_at timestamptz,
-    OUT attempt int, OUT bytes int, OUT cost int, OUT method text) RETURNS SETOF record
+    OUT attempt int, OUT bytes int, OUT cost int, OUT method text, OUT tag text, OUT collapse_key text,
+    OUT target_id bigint) RETURNS SETOF record
 LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT h.id, h.priority, h.next_attempt_at, h.expires_at, h.calls + 1,
-           octet_length(h.payload::text), outbox.message_cost(h.method, h.payload), h.method
+           octet_length(h.payload::text), outbox.message_cost(h.method, h.payload), h.method,
+           h.tag, h.collapse_key, h.target_id
       FROM generate_series(0, 3) p (priority)
      CROSS JOIN LATERAL (
-            SELECT m.id, m.priority, m.next_attempt_at, m.expires_at, m.calls, m.payload, m.method FROM outbox.message m
+            SELECT * FROM outbox.message m
              WHERE m.chat_id = p_chat_id AND m.bot = p_bot AND m.priority = p.priority::smallint
                AND m.next_attempt_at <= p_now
              ORDER BY m.next_attempt_at, m.id LIMIT 1) h
@@ -63,3 +65,17 @@ LANGUAGE sql STABLE AS $$
            AND (coalesce(p_waits_until > p_now, false) OR p_next_attempt_at < p_now - interval '2 s')
 $$;
 COMMENT ON FUNCTION outbox.is_unwanted IS 'Whether a head of a lane is to end unsent: expired, suppressed or shed.';
+
+-- Promise: the messages that a lane sends next, in order, at most 100.
+-- Locks: nothing.  Cost: at most 100 rows.
+CREATE OR REPLACE FUNCTION outbox.first_due(p_chat_id text, p_bot text, p_now timestamptz) RETURNS SETOF outbox.message
+LANGUAGE sql STABLE ROWS 100 AS $$
+    SELECT w.*
+      FROM generate_series(0, 3) p (priority)
+     CROSS JOIN LATERAL (SELECT * FROM outbox.message m
+                          WHERE m.chat_id = p_chat_id AND m.bot = p_bot AND m.priority = p.priority::smallint
+                            AND m.next_attempt_at <= p_now
+                          ORDER BY m.next_attempt_at, m.id LIMIT 100) w
+     LIMIT 100
+$$;
+COMMENT ON FUNCTION outbox.first_due IS 'The first 100 due messages of a chat. Part of claim.';

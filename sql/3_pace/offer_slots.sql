@@ -3,7 +3,7 @@
 -- 3.5 %: GCRA pays the largest jitter, not the mean: 1 / (1 + J), here for J = 35 ms (DESIGN section 4).
 CREATE OR REPLACE FUNCTION outbox.gcra_step_s(p_rate int, p_window_s float8) RETURNS float8
 LANGUAGE sql IMMUTABLE AS $$ SELECT 1.035 * p_window_s / p_rate $$;
-COMMENT ON FUNCTION outbox.gcra_step_s IS 'Spacing of slots in seconds where GCRA serves: limits above 100 per window.';
+COMMENT ON FUNCTION outbox.gcra_step_s IS 'Spacing of slots in seconds where GCRA serves: limits above 100 per window. Part of limits.';
 
 -- Promise: the next slots of a bot up to p_horizon ahead, at most p_most, in order, each with the token it would use; so
 -- spaced that no window sees more than the limit arrive, whatever the jitter up to the arrival bound A = 1 s (I6).

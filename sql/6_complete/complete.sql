@@ -18,6 +18,8 @@ DECLARE
     v_results outbox.result[];
     v_endings outbox.ending[];
     v_owned int;
+    v_reaches boolean;
+    v_asked text[];
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'outbox.complete runs in READ COMMITTED only, not in %', current_setting('transaction_isolation')
@@ -66,8 +68,18 @@ BEGIN
 
     PERFORM outbox.record_attempts(p_worker, v_results);
     v_owned := outbox.release_lanes(v_results, v_now);
-    IF EXISTS (SELECT FROM unnest(v_results) r WHERE r.reach <> 'message' OR r.error_class = 'paid_broadcast_refused') THEN
+    SELECT bool_or(u.reach <> 'message' OR u.error_class = 'paid_broadcast_refused'),
+           array_agg(DISTINCT u.bot) FILTER (
+               WHERE u.owned AND EXISTS (SELECT FROM outbox.request q WHERE q.chat_id = u.chat_id AND q.bot = u.bot))
+      INTO v_reaches, v_asked FROM unnest(v_results) u;
+    IF v_reaches THEN
         PERFORM outbox.reach_further(v_results, v_now);
+    END IF;
+    IF v_asked IS NOT NULL THEN
+        -- Asked for while the lane was in flight: its wakeup was dropped.
+        PERFORM outbox.cancel_requested(b, ARRAY(SELECT DISTINCT u.chat_id FROM unnest(v_results) u
+                                                  WHERE u.owned AND u.bot = b), v_now, 500)
+           FROM unnest(v_asked) b;
     END IF;
     PERFORM outbox.file_follow_ups(v_results, outbox.clock());
     RETURN v_owned;

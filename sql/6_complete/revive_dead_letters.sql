@@ -17,11 +17,12 @@ BEGIN
         -- Without the idempotency key: its trigger would see a repetition and swallow the message.
         INSERT INTO outbox.message (
             id, bot, chat_id, method, payload, priority, next_attempt_at, max_attempts, correlation_id, collapse_key,
-            on_uncertain, tag, created_at, attempts, calls, last_error)
+            on_uncertain, tag, created_at, attempts, calls, last_error, target_id)
         OVERRIDING SYSTEM VALUE
         SELECT v.id, v.bot, v.chat_id, v.method, v.payload, v.priority, v.scheduled_for,
                v.attempts + least(v.max_attempts, (SELECT o.max_attempts FROM outbox.bot o WHERE o.bot = v.bot)),
-               v.correlation_id, v.collapse_key, v.on_uncertain, v.tag, v.created_at, v.attempts, v.calls, v.error_text
+               v.correlation_id, v.collapse_key, v.on_uncertain, v.tag, v.created_at, v.attempts, v.calls, v.error_text,
+               v.target_id
           FROM revived v)
     SELECT count(*) AS moved, array_agg(v.chat_id::text) AS chat_ids, array_agg(v.bot) AS bots,
            array_agg(v.id) FILTER (WHERE v.idempotency_key IS NOT NULL) AS keyed,

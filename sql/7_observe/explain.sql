@@ -19,6 +19,7 @@ DECLARE
     v_lane_until timestamptz;
     v_turns record;
     v_pressure record;
+    v_wishes record;
     v_ends boolean := false;
 BEGIN
     id := p_id;
@@ -31,7 +32,9 @@ BEGIN
     SELECT * INTO c FROM outbox.chat x WHERE x.chat_id = m.chat_id AND x.bot = m.bot;
     IF c.in_flight = m.id THEN
         status := 'sending';
-        reasons := ARRAY[format('attempt %s is in flight at worker %s since %s', c.attempt, c.worker, c.claimed_at)];
+        reasons := ARRAY[format('attempt %s is in flight at worker %s since %s', c.attempt, c.worker, c.claimed_at)]
+            || CASE WHEN outbox.is_cancelled(m) THEN 'a cancel was asked for: it is not tried again'::text END;
+        reasons := array_remove(reasons, NULL);
         expected_at := v_now;
         RETURN;
     END IF;
@@ -42,6 +45,9 @@ BEGIN
         reasons := reasons || format('expired at %s: ends unsent when its chat is looked at', m.expires_at);
         v_ends := true;
     END IF;
+    v_wishes := outbox.explain_wishes(m, v_now);
+    reasons := reasons || v_wishes.reasons;
+    v_ends := v_ends OR v_wishes.ends;
     IF m.next_attempt_at > v_now THEN
         reasons := reasons || format('scheduled for %s', m.next_attempt_at);
     END IF;

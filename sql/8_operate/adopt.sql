@@ -53,9 +53,13 @@ BEGIN
         -- Look after you lock (I3): a later statement.
         v_endings := ARRAY(
             SELECT jsonb_populate_record(NULL::outbox.ending, jsonb_build_object(
-                       'message_id', m.id, 'status', 'uncertain', 'attempts', m.attempts, 'calls', m.calls,
-                       'error_class', 'adopted',
-                       'error_text', 'it waited when this database was adopted: the original may have sent it'))
+                       'message_id', m.id, 'attempts', m.attempts, 'calls', m.calls)
+                   -- A person need not decide about what nobody wants any more.
+                   || CASE WHEN outbox.is_cancelled(m) THEN jsonb_build_object(
+                          'status', 'cancelled', 'error_class', 'cancelled', 'error_text', 'a cancel was asked for')
+                      ELSE jsonb_build_object(
+                          'status', 'uncertain', 'error_class', 'adopted',
+                          'error_text', 'it waited when this database was adopted: the original may have sent it') END)
               FROM outbox.message m WHERE m.id = ANY (v_ids));
         PERFORM outbox.finish_messages(v_endings);
         held := cardinality(v_endings);

@@ -15,9 +15,10 @@ COMMENT ON COLUMN outbox.message.expires_at IS 'Not sent from this time on: the 
 COMMENT ON COLUMN outbox.message.max_attempts IS 'Calls that may fail before it becomes a dead letter; waiting for a 429 is none. NULL (default): the bot''s.';
 COMMENT ON COLUMN outbox.message.correlation_id IS 'The writer''s name for it, at most 200 characters, found again in history and logs. Default: a random UUID.';
 COMMENT ON COLUMN outbox.message.idempotency_key IS 'A second insert with this key of the same bot stores nothing and raises nothing, for bot.idempotency_s seconds. At most 200 characters.';
-COMMENT ON COLUMN outbox.message.collapse_key IS 'Of the due messages of a chat with this key only the newest payload is sent, in the oldest one''s place. At most 200 characters. Not used yet: every message is sent.';
+COMMENT ON COLUMN outbox.message.collapse_key IS 'Of the due messages of a chat with this key only the newest payload is sent, in the oldest one''s place; the others end as superseded. At most 200 characters.';
 COMMENT ON COLUMN outbox.message.on_uncertain IS 'When nobody knows whether Telegram sent it: retry (at least once, default) or hold (it becomes a dead letter of status uncertain, a person decides).';
 COMMENT ON COLUMN outbox.message.tag IS 'A free label to group and find messages by, at most 200 characters.';
+COMMENT ON COLUMN outbox.message.target_id IS 'An earlier message of the same bot and chat, by its id, that this one edits, deletes, pins or answers: Telegram''s number of it is put into the payload (reply_parameters, message_id or message_ids). This one goes after it; if it is not sent, this one ends with class target_died, target_not_sent or target_missing.';
 COMMENT ON COLUMN outbox.message.created_at IS 'Start of the transaction that inserted it. Given by the database.';
 COMMENT ON COLUMN outbox.message.attempts IS 'Attempts spent: calls that failed; those answered by 429 and those never sent do not count. Kept by the worker.';
 COMMENT ON COLUMN outbox.message.calls IS 'Number of the last attempt, those included that spent nothing. Kept by the worker.';
@@ -70,8 +71,11 @@ COMMENT ON TABLE outbox.bucket IS 'One row per bot: its token bucket, breaker an
 COMMENT ON TABLE outbox.breaker_change IS 'Each time a bot''s circuit breaker opened, half-opened or closed: when, why (failures, refusals, flood), and what its answers of the last 30 seconds were.';
 COMMENT ON TABLE outbox.ticket IS 'Slots given to replies that a bot sends itself, until it says how they went; at most an hour. CALL outbox.acquire.';
 COMMENT ON TABLE outbox.wakeup IS '"Look at this chat no later than due_at", for messages of this priority or better: the queue that claim takes from.';
-COMMENT ON TABLE outbox.request IS 'Cancels that wait until their chat is looked at. Only appended to by applications. Not used yet.';
-COMMENT ON TABLE outbox.stop IS 'Tags whose messages must not be sent any further. Not used yet.';
+COMMENT ON TABLE outbox.request IS 'Cancels that wait until their chat is looked at. Only appended to by applications: outbox.cancel.';
+COMMENT ON TABLE outbox.stop IS 'Tags that were cancelled: messages with the tag and an id up to up_to_id are not sent. bot NULL: of every bot.';
+COMMENT ON TABLE outbox.watch IS 'Messages whose end somebody waits for: a NOTIFY on channel outbox_ended tells it. Written by outbox.watch.';
+COMMENT ON TABLE outbox.broadcast IS 'What became of the messages of each tag, as far as counted at outbox.broadcast_mark. Written by housekeeping; read outbox.broadcasts.';
+COMMENT ON TABLE outbox.broadcast_mark IS 'Up to which transaction outbox.broadcast has counted, one row.';
 COMMENT ON TABLE outbox.idempotency IS 'Idempotency keys in use, and the message each stands for.';
 COMMENT ON TABLE outbox.worker IS 'Worker processes: one row per incarnation. A lease that ran out frees what the worker had in flight.';
 COMMENT ON TABLE outbox.housekeeping IS 'Duties of housekeeping, who holds the lease (duty lease), and how each last ran.';

@@ -32,7 +32,7 @@ BEGIN
         SELECT * FROM (VALUES
             ('outbox_producer', 'USAGE ON SCHEMA outbox'),
             ('outbox_producer', 'INSERT (bot, chat_id, method, payload, priority, next_attempt_at, expires_at, max_attempts, '
-                                'correlation_id, idempotency_key, collapse_key, on_uncertain, tag) ON outbox.message'),
+                                'correlation_id, idempotency_key, collapse_key, on_uncertain, tag, target_id) ON outbox.message'),
             ('outbox_producer', 'SELECT (id, correlation_id) ON outbox.message'),
             ('outbox_producer', 'EXECUTE ON PROCEDURE outbox.acquire(text, text, int, bigint, timestamptz, float8), '
                                 'outbox.settle(bigint, float8, text, float8), outbox.refuse_open_transaction(text)'),
@@ -42,18 +42,25 @@ BEGIN
                                 'outbox.drop_tickets(), outbox.settle_lane(bigint, timestamptz, text, float8), '
                                 'outbox.settle_slot(bigint, timestamptz, text, float8), outbox.reply_limits(text), '
                                 'outbox.refuse_bad_settlement(text, float8)'),
+            ('outbox_producer', 'EXECUTE ON FUNCTION outbox.send(text, jsonb, text, text, int, timestamptz, timestamptz, '
+                                'int, text, text, text, text, text, bigint), outbox.send(bigint, jsonb, text, text, int, '
+                                'timestamptz, timestamptz, int, text, text, text, text, text, bigint), '
+                                'outbox.cancel(bigint, text, text, text), outbox.status(bigint), '
+                                'outbox.watch(bigint, float8)'),
             ('outbox_producer', 'EXECUTE ON FUNCTION outbox.lift_suppression(text, text), '
                                 'outbox.lift_suppression(text, bigint)'),
             ('outbox_reader', 'USAGE ON SCHEMA outbox'),
             ('outbox_reader', 'SELECT ON outbox.history, outbox.due, outbox.limits, outbox.queue, outbox.attempt, '
                               'outbox.bot, outbox.worker, outbox.housekeeping, outbox.depth, outbox.release, outbox.audit, '
-                              'outbox.breaker_change'),
+                              'outbox.breaker_change, outbox.request, outbox.stop'),
             ('outbox_producer', 'SELECT ON outbox.pressure'),
             ('outbox_producer', 'EXECUTE ON FUNCTION outbox.estimate_pressure(text), outbox.telegram_answer(bigint)'),
-            ('outbox_reader', 'SELECT ON outbox.pressure, outbox.failures, outbox.throughput'),
+            ('outbox_reader', 'SELECT ON outbox.pressure, outbox.failures, outbox.throughput, outbox.broadcasts'),
+            ('outbox_reader', 'EXECUTE ON FUNCTION outbox.broadcast_state(), '
+                              'outbox.count_ended(xid8, xid8, timestamptz, timestamptz, timestamptz)'),
             ('outbox_reader', 'EXECUTE ON FUNCTION outbox.estimate_pressure(text), outbox.telegram_answer(bigint), '
-                              'outbox.explain(bigint), outbox.follow(text, int), outbox.follow_from_now(), '
-                              'outbox.head_waits_until(outbox.chat, smallint, text, int)'),
+                              'outbox.explain(bigint), outbox.status(bigint), outbox.follow(text, int), '
+                              'outbox.follow_from_now(), outbox.head_waits_until(outbox.chat, smallint, text, int)'),
             ('outbox_reader', 'EXECUTE ON FUNCTION outbox.clock(), outbox.lane_waits_until(outbox.chat, smallint), '
                               'outbox.least_round_trip_s(outbox.bucket), outbox.gcra_step_s(int, float8), '
                               'outbox.offer_slots(outbox.bucket, int, float8, timestamptz, int), '
@@ -61,8 +68,9 @@ BEGIN
             ('outbox_worker', 'outbox_reader'),
             ('outbox_worker', 'SELECT, INSERT, UPDATE, DELETE ON outbox.bucket, outbox.chat, outbox.message, outbox.wakeup, '
                               'outbox.request, outbox.attempt, outbox.finished, outbox.dead_letter, outbox.worker, '
-                              'outbox.housekeeping, outbox.depth, outbox.backlog, outbox.breaker_change'),
-            ('outbox_worker', 'SELECT ON outbox.stop, outbox.idempotency'),
+                              'outbox.housekeeping, outbox.depth, outbox.backlog, outbox.breaker_change, outbox.stop, '
+                              'outbox.watch, outbox.broadcast, outbox.broadcast_mark'),
+            ('outbox_worker', 'SELECT ON outbox.idempotency'),
             ('outbox_worker', 'UPDATE (paid_broadcast_refused_at, telegram_id) ON outbox.bot'),
             ('outbox_worker', 'SELECT, INSERT ON outbox.identity'),
             ('outbox_worker', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA outbox'),
@@ -73,6 +81,9 @@ BEGIN
             ('outbox_admin', 'EXECUTE ON ALL FUNCTIONS IN SCHEMA outbox')) g (role, what)
     LOOP
         CONTINUE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = v_grant.role);
+        -- Roles are the cluster's: another database's owner may have made this one a member.
+        CONTINUE WHEN EXISTS (SELECT FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
+                               WHERE r.rolname = v_grant.what AND m.rolname = v_grant.role);
         BEGIN
             EXECUTE format('GRANT %s TO %I', v_grant.what, v_grant.role);
         EXCEPTION

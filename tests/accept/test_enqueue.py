@@ -3,88 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
 import psycopg
 import pytest
 import sqlalchemy
 from psycopg.rows import dict_row
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 import outbox
 from outbox import Message, Priority
-
-KINDS = ["psycopg", "psycopg async", "connection", "session", "scoped session", "async connection", "async session"]
-
-
-async def _done(value: Any) -> Any:
-    """Await what an async connection returns; what a sync one returns is a value already."""
-    return await value if inspect.isawaitable(value) else value
-
-
-@contextlib.asynccontextmanager
-async def _opened(kind: str, url: str) -> AsyncIterator[Any]:
-    """Yield a connection in an open transaction of its own."""
-    alchemy = url.replace("postgresql:", "postgresql+psycopg:")
-    if kind == "psycopg":
-        with psycopg.connect(url) as connection:
-            yield connection
-    elif kind == "psycopg async":
-        async with await psycopg.AsyncConnection.connect(url) as connection:
-            yield connection
-    elif kind.startswith("async"):
-        pytest.importorskip(
-            "greenlet", reason="SQLAlchemy's async side needs greenlet: pip install 'SQLAlchemy[asyncio]'"
-        )
-        from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-
-        engine = create_async_engine(alchemy)
-        async with engine.connect() if kind == "async connection" else AsyncSession(engine) as connection:
-            yield connection
-        await engine.dispose()
-    else:
-        engine = sqlalchemy.create_engine(alchemy)
-        makers: dict[str, Callable[[], Any]] = {
-            "connection": engine.connect,
-            "session": lambda: Session(engine),
-            "scoped session": lambda: contextlib.closing(scoped_session(sessionmaker(engine))),
-        }
-        with makers[kind]() as connection:
-            yield connection
-        engine.dispose()
+from tests.accept.connections import KINDS, Opened, done, opened
 
 
 @pytest.fixture(params=KINDS)
-async def connection(db: Any, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
-    async with _opened(request.param, db.url) as connection:
-        yield connection
+async def transaction(db: Any, request: pytest.FixtureRequest) -> AsyncIterator[Opened]:
+    async with opened(request.param, db.url) as transaction:
+        yield transaction
 
 
-async def test_a_message_is_the_transactions_and_nobody_elses_before_the_commit(db, connection):
-    message_id = await _done(outbox.enqueue(connection, 42, {"text": "hi"}))
+async def test_a_message_is_the_transactions_and_nobody_elses_before_the_commit(db, transaction):
+    message_id = await done(outbox.enqueue(transaction.connection, 42, {"text": "hi"}))
     assert isinstance(message_id, int)
     assert db.execute("SELECT count(*) FROM outbox.message") == [(0,)]
-    await _done(connection.rollback())
+    await transaction.rollback()
     assert db.execute("SELECT count(*) FROM outbox.message") == [(0,)]
 
-    message_id = await _done(outbox.enqueue(connection, 42, {"text": "hi"}))
-    await _done(connection.commit())
+    message_id = await done(outbox.enqueue(transaction.connection, 42, {"text": "hi"}))
+    await transaction.commit()
     assert db.execute(
         "SELECT id, bot, chat_id, method, payload, priority, next_attempt_at = created_at, on_uncertain"
         "  FROM outbox.message"
     ) == [(message_id, "default", "42", "sendMessage", {"text": "hi"}, 2, True, "retry")]
 
 
-async def test_every_column_arrives(db, connection):
+async def test_every_column_arrives(db, transaction):
     payload = {"text": "%s :p0 ü 🎉 \\ ' \" \\u0000", "n": [1, 2.5, None, True]}
     at, until = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
-    await _done(
+    first = await done(outbox.enqueue(transaction.connection, "@Name", {}))
+    await done(
         outbox.enqueue(
-            connection,
+            transaction.connection,
             "@Name",
             payload,
             bot="default",
@@ -98,28 +59,31 @@ async def test_every_column_arrives(db, connection):
             collapse_key="k",
             on_uncertain="hold",
             tag="t",
+            target_id=first,
         )
     )
-    await _done(connection.commit())
+    await transaction.commit()
     assert db.execute(
         "SELECT chat_id, payload, bot, method, priority, next_attempt_at, expires_at, max_attempts, correlation_id,"
-        " idempotency_key, collapse_key, on_uncertain, tag FROM outbox.message"
+        " idempotency_key, collapse_key, on_uncertain, tag, target_id FROM outbox.message WHERE tag = 't'"
     ) == [
-        ("@name", payload, "default", "sendPhoto", 1, at, until, 3, "c", "i", "k", "hold", "t"),
+        ("@name", payload, "default", "sendPhoto", 1, at, until, 3, "c", "i", "k", "hold", "t", first),
     ]
 
 
-async def test_a_used_key_is_none_and_the_transaction_goes_on(db, connection):
-    first = await _done(outbox.enqueue(connection, 42, {}, idempotency_key="a"))
-    assert await _done(outbox.enqueue(connection, 42, {}, idempotency_key="a")) is None
-    assert await _done(outbox.enqueue(connection, 42, {}, idempotency_key="b")) > first
-    await _done(connection.commit())
+async def test_a_used_key_is_none_and_the_transaction_goes_on(db, transaction):
+    first = await done(outbox.enqueue(transaction.connection, 42, {}, idempotency_key="a"))
+    assert await done(outbox.enqueue(transaction.connection, 42, {}, idempotency_key="a")) is None
+    assert await done(outbox.enqueue(transaction.connection, 42, {}, idempotency_key="b")) > first
+    await transaction.commit()
     assert db.execute("SELECT count(*) FROM outbox.message") == [(2,)]
 
 
-async def test_five_thousand_messages_in_one_call(db, connection):
-    ids = await _done(outbox.enqueue_many(connection, (Message(n % 700 + 1, {"text": str(n)}) for n in range(5000))))
-    await _done(connection.commit())
+async def test_five_thousand_messages_in_one_call(db, transaction):
+    ids = await done(
+        outbox.enqueue_many(transaction.connection, (Message(n % 700 + 1, {"text": str(n)}) for n in range(5000)))
+    )
+    await transaction.commit()
     assert ids == sorted(set(ids))
     stored = dict(db.execute("SELECT id, (payload ->> 'text')::int FROM outbox.message"))
     assert [stored[message_id] for message_id in ids] == list(range(5000))
@@ -127,9 +91,9 @@ async def test_five_thousand_messages_in_one_call(db, connection):
     assert db.execute("SELECT count(*) FROM outbox.wakeup") == [(700,)]
 
 
-async def test_ids_come_in_the_order_of_the_messages_whatever_was_repeated(db, connection):
-    await _done(outbox.enqueue(connection, 5, {}, idempotency_key="k5"))
-    await _done(outbox.enqueue(connection, 3, {}, idempotency_key="k3", correlation_id="same"))
+async def test_ids_come_in_the_order_of_the_messages_whatever_was_repeated(db, transaction):
+    await done(outbox.enqueue(transaction.connection, 5, {}, idempotency_key="k5"))
+    await done(outbox.enqueue(transaction.connection, 3, {}, idempotency_key="k3", correlation_id="same"))
     messages = [
         Message(9, {"n": 0}, idempotency_key="k9"),
         Message(3, {"n": 1}, idempotency_key="k3", correlation_id="same"),
@@ -140,8 +104,8 @@ async def test_ids_come_in_the_order_of_the_messages_whatever_was_repeated(db, c
         Message(9, {"n": 6}, idempotency_key="k9"),
         {"chat_id": "@Name", "payload": {"n": 7}, "tag": "t"},
     ]
-    ids = await _done(outbox.enqueue_many(connection, messages))
-    await _done(connection.commit())
+    ids = await done(outbox.enqueue_many(transaction.connection, messages))
+    await transaction.commit()
     assert [place for place, message_id in enumerate(ids) if message_id is None] == [1, 3, 6]
     stored = dict(db.execute("SELECT id, (payload ->> 'n')::int FROM outbox.message WHERE payload <> '{}'"))
     assert [stored.get(message_id) for message_id in ids] == [0, None, 2, None, 4, 5, None, 7]
@@ -153,24 +117,30 @@ async def test_ids_come_in_the_order_of_the_messages_whatever_was_repeated(db, c
     ]
 
 
-async def test_nothing_to_enqueue_is_nothing_done(connection):
-    assert await _done(outbox.enqueue_many(connection, [])) == []
+async def test_nothing_to_enqueue_is_nothing_done(transaction):
+    assert await done(outbox.enqueue_many(transaction.connection, [])) == []
 
 
-async def test_what_cannot_be_json_leaves_the_transaction_usable(db, connection):
-    await _done(outbox.enqueue(connection, 1, {}))
+async def test_what_cannot_be_json_leaves_the_transaction_usable(db, transaction):
+    await done(outbox.enqueue(transaction.connection, 1, {}))
     with pytest.raises(ValueError, match="payload cannot be JSON"):
-        await _done(outbox.enqueue(connection, 1, {"x": float("nan")}))
-    await _done(connection.commit())
+        await done(outbox.enqueue(transaction.connection, 1, {"x": float("nan")}))
+    await transaction.commit()
     assert db.execute("SELECT count(*) FROM outbox.message") == [(1,)]
 
 
-async def test_the_databases_refusal_comes_through_with_its_hint(connection):
-    with pytest.raises((psycopg.IntegrityError, sqlalchemy.exc.IntegrityError)) as refusal:
-        await _done(outbox.enqueue(connection, 1, {"text": "s3cret"}, priority=9))
+async def test_the_databases_refusal_comes_through_with_its_hint(transaction):
+    refusals = (psycopg.IntegrityError, sqlalchemy.exc.IntegrityError, asyncpg.IntegrityConstraintViolationError)
+    with pytest.raises(refusals) as refusal:
+        await done(outbox.enqueue(transaction.connection, 1, {"text": "s3cret"}, priority=9))
+    # SQLAlchemy wraps the driver's error once, asyncpg's twice.
     error = getattr(refusal.value, "orig", refusal.value)
-    assert "Use 0 critical" in error.diag.message_hint
-    assert "s3cret" not in str(error)
+    if not isinstance(error, psycopg.Error):
+        error = error.__cause__ or error
+    hint = error.diag.message_hint if isinstance(error, psycopg.Error) else error.hint
+    assert "Use 0 critical" in hint
+    assert "s3cret" not in str(refusal.value)
+    await transaction.rollback()
 
 
 def test_within_a_chat_keyed_messages_keep_the_callers_order(db):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
+import outbox
 from outbox import Message
-from outbox.accept.insert import TYPES
+from outbox.accept.columns import TYPES
 from outbox.accept.message import Columns
 
 # Functions that a worker calls: result type, arguments (IN), result columns.
@@ -46,7 +48,7 @@ PUBLIC_COLUMNS = {
 
 PRODUCERS_SET = (
     "bot chat_id method payload priority next_attempt_at expires_at max_attempts correlation_id idempotency_key"
-    " collapse_key on_uncertain tag"
+    " collapse_key on_uncertain tag target_id"
 )
 
 
@@ -92,6 +94,46 @@ def test_python_knows_exactly_the_columns_that_a_producer_may_set():
     assert sorted(TYPES) == sorted(PRODUCERS_SET.split())
     assert sorted(field.name for field in fields(Message)) == sorted(TYPES)
     assert sorted({*Columns.__annotations__, "chat_id", "payload"}) == sorted(TYPES)
+
+
+PYTHON = {
+    "cancel": "(connection, id=None, *, tag=None, correlation_id=None, bot=None)",
+    "check": "(message, /)",
+    "enqueue": "(connection, chat_id, payload, **columns)",
+    "enqueue_many": "(connection, messages)",
+    "send": "(connection, chat_id, payload, **columns)",
+    "status": "(connection, id)",
+    "wait": "(connection, id, timeout_s=30.0)",
+}
+
+
+def test_what_an_application_imports_keeps_its_names():
+    assert sorted(outbox.__all__) == sorted([*PYTHON, "Message", "Priority", "RefusedError", "Status"])
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_what_an_application_calls_keeps_its_parameters(name):
+    signature = inspect.signature(getattr(outbox, name))
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    assert str(inspect.Signature(bare)) == PYTHON[name]
+
+
+def test_a_status_has_the_columns_that_the_database_tells(migrated):
+    for function in ("status", "watch"):
+        rows = migrated.execute(
+            "SELECT unnest(proargnames), unnest(proargmodes) FROM pg_proc"
+            " WHERE pronamespace = 'outbox'::regnamespace AND proname = %s",
+            [function],
+        )
+        assert [name for name, mode in rows if mode == "o"] == [field.name for field in fields(outbox.Status)]
+
+
+def test_send_takes_every_column_of_a_message(migrated):
+    overloads = migrated.execute(
+        "SELECT array_to_string(proargnames, ' ') FROM pg_proc"
+        " WHERE pronamespace = 'outbox'::regnamespace AND proname = 'send'"
+    )
+    assert [sorted(names.split()) for (names,) in overloads] == [sorted(f"p_{name}" for name in TYPES)] * 2
 
 
 def test_the_types_that_python_casts_to_are_those_of_the_table(migrated):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [page for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if page.is_file()]
+PAGES = [page for where in ("*.md", "docs/**/*.md", "examples/*.md") for page in ROOT.glob(where) if page.is_file()]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 

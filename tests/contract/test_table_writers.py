@@ -33,6 +33,14 @@ RULES = [
     ("message", {"update"}, {"sql/6_complete/"}),
     ("message", {"truncate"}, set()),
     ("idempotency", {"insert", "update"}, {"sql/1_accept/"}),
+    # Appended to by applications; one that has moved follows its message.
+    ("request", {"insert"}, {"sql/1_accept/cancel.sql", "sql/6_complete/cancel_requested.sql"}),
+    ("request", {"delete"}, {"sql/6_complete/", "sql/8_operate/sweep.sql"}),
+    ("stop", {"insert"}, {"sql/1_accept/cancel.sql"}),
+    ("stop", {"delete"}, {"sql/8_operate/sweep.sql"}),
+    ("watch", {"insert"}, {"sql/1_accept/watch.sql"}),
+    ("watch", {"delete"}, {"sql/6_complete/finish_messages.sql", "sql/8_operate/sweep.sql"}),
+    ("broadcast", {"insert", "update", "delete"}, {"sql/8_operate/measure_broadcasts.sql"}),
     ("audit", {"insert", "update", "delete"}, {"sql/8_operate/"}),
     ("backlog", {"insert", "update", "delete"}, {"sql/8_operate/measure_queue.sql"}),
 ]

@@ -15,12 +15,13 @@ from sqlalchemy import MetaData
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from outbox.database import tables
+from outbox.database.columns import XID8
 
 
 @pytest.fixture
 def differences(db: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[MetaData], list[Any]]:
     """Compare metadata with the migrated database, types and defaults included."""
-    monkeypatch.setitem(PGDialect.ischema_names, "xid8", tables.XID8)
+    monkeypatch.setitem(PGDialect.ischema_names, "xid8", XID8)
     partitions = {
         name for (name,) in db.execute("SELECT relname FROM pg_class WHERE relispartition AND relkind IN ('r', 'p')")
     }

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Database
 from tests.invariants.calls import Connection, add_bot, claim, complete, finish, insert, register, result
 from tests.invariants.frozen_clock import FrozenClock
+from tests.invariants.sender import Sender
 from tests.observe.draining import Drain
 
 
@@ -176,6 +177,32 @@ def test_a_chat_that_moved_is_named(connection: Connection, frozen: FrozenClock)
     told = explain(connection, insert(connection, -1))
     assert "its chat has become -1001" in told.text
     assert told.expected_at == frozen.at
+
+
+@pytest.mark.parametrize("asked", ["outbox.cancel(%s)", "outbox.cancel(p_tag => 'news') WHERE 0 < %s"])
+def test_a_message_that_was_cancelled_says_so(connection: Connection, frozen: FrozenClock, asked: str) -> None:
+    message_id = insert(connection, 1, tag="news")
+    connection.execute(f"SELECT {asked}", [message_id])
+    told = explain(connection, message_id)
+    assert told.reasons[0] == "a cancel was asked for: ends unsent when its chat is looked at"
+    assert told.expected_at is None
+
+
+def test_a_message_that_a_newer_one_replaces_says_so(connection: Connection, frozen: FrozenClock) -> None:
+    old, new = (insert(connection, 1, collapse_key="score") for _ in range(2))
+    assert f"message {new} with its collapse key is newer and takes its place" in explain(connection, old).reasons
+    assert explain(connection, old).expected_at is None
+
+
+def test_a_message_that_answers_another_says_what_its_target_does(connection: Connection, frozen: FrozenClock) -> None:
+    sender = Sender(connection, frozen)
+    target = insert(connection, 1)
+    follower = insert(connection, 1, target_id=target)
+    assert f"it goes after its target, message {target}" in explain(connection, follower).reasons
+    sender.answer(sender.take(1), "bad request")
+    told = explain(connection, follower)
+    assert f"its target, message {target}, is a dead letter: it will be one too" in told.reasons
+    assert told.expected_at is None
 
 
 def test_how_a_message_ended_is_told(connection: Connection, frozen: FrozenClock) -> None:

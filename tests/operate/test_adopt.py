@@ -156,6 +156,14 @@ def test_what_a_dead_worker_had_in_flight_is_held_too(db: Any, clock: Any) -> No
     assert db.execute("SELECT status, count(*) FROM outbox.history GROUP BY 1") == [("uncertain", 2)]
 
 
+def test_what_was_cancelled_needs_no_person(db: Any) -> None:
+    check(db)
+    insert(db, 2)
+    db.execute("SELECT outbox.cancel((SELECT min(id) FROM outbox.message))")
+    assert adopt(db, "staging", hold=True) == 2
+    assert db.execute("SELECT status FROM outbox.history ORDER BY id") == [("cancelled",), ("uncertain",)]
+
+
 def test_bots_that_adopt_was_not_told_of_stay_as_remembered(db: Any) -> None:
     db.execute("SELECT outbox.set_bot('alerts')")
     check(db, default=1, alerts=2)

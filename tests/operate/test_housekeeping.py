@@ -75,6 +75,45 @@ async def test_a_new_holder_repairs_at_once_and_counts_what_was_missing(db):
     assert db.execute("SELECT count(*) FROM outbox.wakeup WHERE chat_id = '2'") == [(1,)]
 
 
+async def test_cancelled_messages_that_no_claim_comes_across_end_and_no_call_is_too_large(db):
+    db.execute(
+        "INSERT INTO outbox.message (chat_id, payload, tag, next_attempt_at)"
+        " SELECT i, '{}', 'sale', now() + interval '1 d' FROM generate_series(1, 2500) i"
+    )
+    db.execute("SELECT outbox.cancel(p_tag => 'sale')")
+    async with keeping_house(db.url, "a"):
+        await until(lambda: db.execute("SELECT count(*) FROM outbox.message") == [(0,)])
+    assert db.execute("SELECT status, count(*) FROM outbox.history GROUP BY 1") == [("cancelled", 2500)]
+    [(most,)] = db.execute("SELECT max(n) FROM (SELECT count(*) AS n FROM outbox.finished GROUP BY xid) x")
+    assert most <= 1000
+
+
+async def test_a_new_holder_counts_what_ended_with_a_tag(db):
+    db.execute("INSERT INTO outbox.message (chat_id, payload, tag) VALUES (1, '{}', 'sale')")
+    db.execute(
+        "SELECT outbox.finish_messages(array_agg(jsonb_populate_record(NULL::outbox.ending,"
+        " jsonb_build_object('message_id', id, 'status', 'expired', 'attempts', 0)))) FROM outbox.message"
+    )
+    async with keeping_house(db.url, "a"):
+        await until(lambda: db.execute("SELECT 1 FROM outbox.broadcast"))
+    assert db.execute("SELECT tag, expired FROM outbox.broadcast") == [("sale", 1)]
+
+
+async def test_a_duty_that_is_cut_off_for_its_length_gets_the_time_it_needs(db):
+    """Its statement is cancelled by the worker's own timeout first."""
+    db.execute(
+        "CREATE OR REPLACE FUNCTION outbox.repair() RETURNS bigint LANGUAGE plpgsql AS"
+        " $$ BEGIN"
+        "      IF current_setting('statement_timeout')::interval < interval '1 min' THEN"
+        "          RAISE EXCEPTION 'too long' USING ERRCODE = 'query_canceled';"
+        "      END IF;"
+        "      RETURN 0;"
+        "    END $$"
+    )
+    async with keeping_house(db.url, "a"):
+        await until(lambda: db.execute("SELECT 1 FROM outbox.housekeeping WHERE duty = 'repair' AND runs > 0"))
+
+
 async def test_a_frozen_housekeeper_is_replaced_within_its_lease(db, clock):
     holder = "SELECT holder FROM outbox.housekeeping WHERE duty = 'lease'"
     async with simulator_process() as telegram, worker_processes(db.url, telegram.url, telegram.url) as workers:

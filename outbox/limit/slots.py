@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from outbox.accept.local_limits import ARRIVAL_BOUND_S, Limits, is_group
+from outbox.limit.local_limits import ARRIVAL_BOUND_S, Limits, is_group
 
 RETRY_AFTER_MAX_S = 365 * 86400.0  # what outbox.settle takes
 

@@ -12,10 +12,10 @@ import aiohttp
 import psycopg
 import pytest
 
-from outbox.accept.limiter import Limiter, Slot
+from outbox.limit import Limiter, Slot
 from outbox.operate.stage import TOKEN, Simulator, simulator_process, worker_processes
 
-RUN_S = 10.0
+RUN_S = 5.0
 
 
 @contextlib.asynccontextmanager
@@ -98,8 +98,8 @@ async def test_many_tasks_and_a_worker_get_no_429(db):
     assert stats["rejected"] == {"bot": 0, "chat": 0, "group": 0}
     assert stats["max_in_1s"] <= 30
     assert stats["max_per_chat_in_1s"] <= 1
-    assert sum(sent) >= 60, "the bot sent"
-    assert stats["accepted"] - sum(sent) >= 30, "and the queue too"
+    assert sum(sent) >= 10 * RUN_S, "the bot sent"
+    assert stats["accepted"] - sum(sent) >= 2 * RUN_S, "and the queue too"
     assert stats["accepted"] >= 0.9 * 30 * RUN_S
     assert changes == []
 
@@ -108,7 +108,7 @@ async def test_without_a_database_it_keeps_a_share_of_the_limits_and_says_so_unt
     async with limiting(db.url, timeout_s=1.0, local_share=0.5) as (limiter, changes):
         await limiter.settle(await limiter.acquire(1))
         with _away(db, server):
-            slots = await asyncio.gather(*(_timed(limiter, chat_id) for chat_id in range(2, 40)))
+            slots = await asyncio.gather(*(_timed(limiter, chat_id) for chat_id in range(2, 20)))
             assert all(slot.local for slot, _ in slots)
             times = sorted(at for _, at in slots)
             assert max(sum(start <= at < start + 1 for at in times) for start in times) <= 15

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from outbox.accept.local_limits import Limits, LocalLimits
+from outbox.limit.local_limits import Limits, LocalLimits
 
 
 def test_a_share_of_the_limits_is_at_least_one_message() -> None:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check load bench clean
+.PHONY: help demo test check load bench docs clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
@@ -31,6 +31,9 @@ load: .venv/.installed  ## The long runs: limits, faults, killed workers, outage
 
 bench: .venv/.installed  ## Every figure of docs/performance.md
 	@$(BIN)/python -m bench all
+
+docs: .venv/.installed  ## Write docs/sql.md from the comments in the database
+	@$(BIN)/python docs/generate.py
 
 clean:  ## Remove the virtual environment
 	rm -rf .venv

@@ -91,7 +91,8 @@ def _refusals(columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _lower(name: str) -> str:
-    """Return `name` with A to Z in lower case; what else has a lower case depends on the database's locale."""
+    """Return `name` in lower case by the collation "C" of chat_id. A bot's has the database's: more letters may change,
+    which only the words for one that is too long would show."""
     return re.sub("[A-Z]+", lambda letters: letters[0].lower(), name)
 
 

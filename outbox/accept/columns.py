@@ -37,7 +37,10 @@ def columns_of(message: Message) -> dict[str, str]:
     Raises TypeError or ValueError, which name the column and never quote the payload.
     """
     columns = {"chat_id": _chat_id(message.chat_id), "payload": _payload(message.payload)}
-    for writer, value in zip(_WRITERS, _optional(message), strict=True):
+    optional = _optional(message)
+    if optional.count(None) == len(optional):
+        return columns
+    for writer, value in zip(_WRITERS, optional, strict=True):
         if value is not None:
             name, write = writer
             columns[name] = write(name, value)
@@ -49,12 +52,12 @@ def parameter(number: int, kind: str) -> str:
     return f"CAST(CAST(${number} AS text) AS {kind})"
 
 
-def integer(name: str, value: object, bits: int = 63) -> str:
-    """Return an int as text; raise TypeError, or ValueError for one that takes more than so many bits and a sign."""
+def integer(name: str, value: object, end: int = 2**63) -> str:
+    """Return an int as text; raise TypeError, or ValueError for one that is not from -end to end - 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} is {_a(value)}. Give an integer.")
-    if not -(1 << bits) <= value < 1 << bits:
-        raise ValueError(f"{name} is beyond what {bits + 1} bits hold. Give a smaller number.")
+    if not -end <= value < end:
+        raise ValueError(f"{name} is not from {-end} to {end - 1}. Give a number that is.")
     return str(int(value))
 
 
@@ -124,9 +127,9 @@ def _a(value: object) -> str:
 _BY_TYPE: Final[dict[str, Callable[[str, Any], str]]] = {
     "text": text,
     "timestamptz": _time,
-    "smallint": partial(integer, bits=15),
-    "int": partial(integer, bits=31),
-    "bigint": partial(integer, bits=63),
+    "smallint": partial(integer, end=2**15),
+    "int": partial(integer, end=2**31),
+    "bigint": integer,
 }
 _WRITERS: Final = [(name, _BY_TYPE[kind]) for name, kind in TYPES.items() if name not in ("chat_id", "payload")]
 _optional: Final = attrgetter(*(name for name, _ in _WRITERS))

@@ -48,7 +48,7 @@ class Statement:
             arrays.append(_array(values))
             one = f"CAST(r.{name} AS {TYPES[name]})"
             selected.append(f"coalesce({one}, {DEFAULTS[name]})" if name in DEFAULTS and None in values else one)
-        # Of text arrays in step: 1.3 times as fast as json_to_recordset, 1.6 times as fast as VALUES.
+        # Of text arrays in step: measured a tenth faster than json_to_recordset, 1.5 to 1.9 times as fast as VALUES.
         unnested = ", ".join(f"CAST(CAST(${n} AS text) AS text[])" for n in range(1, len(names) + 1))
         rows = f"SELECT {', '.join(selected)} FROM unnest({unnested}) AS r ({', '.join(names)})"
         return Query(_insert(names, rows, returning), arrays)

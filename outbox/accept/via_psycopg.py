@@ -43,12 +43,12 @@ def run_idle(connection: Connection[Any] | AsyncConnection[Any], steps: IdleStep
     """Do the steps in transactions of their own; see outbox.accept.door.run_idle."""
     if isinstance(connection, AsyncConnection):
         return _run_idle_async(connection, steps)
-    _refuse_a_transaction(connection)
+    _refuse_the_busy(connection)
     return drive(steps, _Idle(connection))
 
 
 async def _run_idle_async(connection: AsyncConnection[Any], steps: IdleSteps[T]) -> T:
-    _refuse_a_transaction(connection)
+    _refuse_the_busy(connection)
     return await drive_async(steps, _AsyncIdle(connection))
 
 
@@ -64,13 +64,13 @@ async def _rows_async(connection: AsyncConnection[Any], query: Query) -> Rows:
         return await cursor.fetchall()
 
 
-def _refuse_a_transaction(connection: Connection[Any] | AsyncConnection[Any]) -> None:
+def _refuse_the_busy(connection: Connection[Any] | AsyncConnection[Any]) -> None:
+    if connection.info.pipeline_status != PipelineStatus.OFF:
+        raise RuntimeError(
+            "this connection is in pipeline mode, which notifications do not come through. Leave it first."
+        )
     if connection.info.transaction_status in BUSY:
         raise RuntimeError(IN_A_TRANSACTION)
-
-
-def _in_pipeline(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
-    return connection.info.pipeline_status != PipelineStatus.OFF
 
 
 class _Idle:
@@ -83,10 +83,11 @@ class _Idle:
     def __call__(self, step: IdleStep) -> Rows:
         match step:
             case Query():
-                with self._connection.transaction():
-                    return _rows(self._connection, step)
+                rows = _rows(self._connection, step)
+                self._connection.commit()
+                return rows
             case Listen():
-                if not _in_pipeline(self._connection) and not self(LISTENS):
+                if not self(LISTENS):
                     self._heard = step
                     self._command(f"LISTEN {step.channel}")
             case Pause():
@@ -96,8 +97,9 @@ class _Idle:
         return ()
 
     def _command(self, text: str) -> None:
-        with self._connection.transaction(), RawCursor(self._connection) as cursor:
+        with RawCursor(self._connection) as cursor:
             cursor.execute(text.encode(), prepare=False)
+        self._connection.commit()
 
     def _pause(self, seconds: float) -> None:
         if self._heard is None:
@@ -109,11 +111,9 @@ class _Idle:
                     return
 
     def _stop(self) -> None:
-        if self._connection.closed or _in_pipeline(self._connection):
+        if self._connection.closed:
             return
-        if (
-            self._connection.info.transaction_status in BUSY
-        ):  # psycopg before 3.3 leaves one whose BEGIN was interrupted
+        if self._connection.info.transaction_status in BUSY:  # a step was interrupted or failed
             self._connection.rollback()
         if self._heard is None:
             return
@@ -132,10 +132,11 @@ class _AsyncIdle:
     async def __call__(self, step: IdleStep) -> Rows:
         match step:
             case Query():
-                async with self._connection.transaction():
-                    return await _rows_async(self._connection, step)
+                rows = await _rows_async(self._connection, step)
+                await self._connection.commit()
+                return rows
             case Listen():
-                if not _in_pipeline(self._connection) and not await self(LISTENS):
+                if not await self(LISTENS):
                     self._heard = step
                     await self._command(f"LISTEN {step.channel}")
             case Pause():
@@ -145,8 +146,9 @@ class _AsyncIdle:
         return ()
 
     async def _command(self, text: str) -> None:
-        async with self._connection.transaction(), AsyncRawCursor(self._connection) as cursor:
+        async with AsyncRawCursor(self._connection) as cursor:
             await cursor.execute(text.encode(), prepare=False)
+        await self._connection.commit()
 
     async def _pause(self, seconds: float) -> None:
         if self._heard is None:
@@ -158,7 +160,7 @@ class _AsyncIdle:
                     return
 
     async def _stop(self) -> None:
-        if self._connection.closed or _in_pipeline(self._connection):
+        if self._connection.closed:
             return
         if self._connection.info.transaction_status in BUSY:
             await self._connection.rollback()

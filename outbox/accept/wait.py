@@ -35,9 +35,9 @@ def wait(connection: Sync | Async, id: int, timeout_s: float = 30.0) -> Status |
     every 0.2 s, slowing to 2 s. The connection is busy meanwhile, and idle, in no transaction and no longer listening
     afterwards, also when the wait is cancelled. A session waits on a connection of its engine.
 
-    Raises RuntimeError if the connection is inside a transaction: a message is sent only after its transaction commits.
-    ValueError for a timeout below 0, TypeError or ValueError for what is no id, TypeError for a connection of no known
-    kind, and the driver's own error for what fails meanwhile.
+    Raises RuntimeError if the connection is inside a transaction, since a message is sent only after its transaction
+    commits, or in psycopg's pipeline mode; ValueError for a timeout below 0; TypeError or ValueError for what is no id;
+    TypeError for a connection of no known kind; and the driver's own error for what fails meanwhile.
     """
     return run_idle(connection, _waiting(id, timeout_s))
 

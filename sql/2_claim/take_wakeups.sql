@@ -123,8 +123,11 @@ BEGIN
                array_agg(j.chat_id) FILTER (WHERE j.verdict <> 'go') AS back,
                array_agg(j.priority) FILTER (WHERE j.verdict <> 'go') AS back_priorities,
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'move') AS moving,
-               array_agg(CASE j.verdict WHEN 'wait' THEN j.at WHEN 'enough' THEN p_now + interval '1 ms'
-                                          WHEN 'ahead' THEN p_now + interval '1 ms' ELSE p_now END)
+               -- Where something ended or changed places, the lane keeps its turn: before others of the same moment.
+               array_agg(CASE WHEN j.verdict = 'wait' THEN j.at
+                              WHEN j.verdict IN ('enough', 'ahead') THEN p_now + interval '1 ms'
+                              WHEN j.verdict IN ('worse', 'move') THEN p_now
+                              ELSE v_due[array_position(v_lanes, j.chat_id)] - interval '1 microsecond' END)
                    FILTER (WHERE j.verdict <> 'go') AS back_at,
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'ahead') AS ahead,
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'end') AS ending,

@@ -37,7 +37,10 @@ BEGIN
         v_ended := v_ended + cardinality(r.endings);
         -- A microsecond before the one it replaces: the head was first, so nothing lies between, and those that were
         -- written in the same moment keep behind.
-        UPDATE outbox.message m SET priority = h.priority, next_attempt_at = h.next_attempt_at - interval '1 microsecond'
+        UPDATE outbox.message m
+           SET priority = h.priority,
+               -- Time begins somewhere.
+               next_attempt_at = greatest(h.next_attempt_at, '0001-01-01 00:00 UTC') - interval '1 microsecond'
          WHERE m.id = r.newest AND m.id <> h.id;
     END LOOP;
     RETURN v_ended;

@@ -250,14 +250,13 @@ async def test_where_no_notification_comes_through_it_looks(db, kind):
             assert (await waiting).status == "sent"
 
 
-async def test_in_a_pipeline_it_looks(db):
-    message_id = _message(db)
-    with db.connect() as connection, connection.pipeline():
-        waiting = _waiting("psycopg", connection, message_id)
-        await _until_watched(db)
-        _end(db)
-        async with asyncio.timeout(SOON_S):
-            assert (await waiting).status == "sent"
+def test_a_pipeline_is_refused(db):
+    with (
+        db.connect() as connection,
+        connection.pipeline(),
+        pytest.raises(RuntimeError, match=r"is in pipeline mode.*Leave it first"),
+    ):
+        outbox.wait(connection, 1)
 
 
 @pytest.mark.parametrize("kind", ["connection", "session"])

@@ -148,3 +148,27 @@ def test_an_edit_under_the_key_of_its_target_does_not_supersede_it(
     [edit] = sender.take(1)
     assert edit.payload == {"text": "3:0", "message_id": 900}
     assert statuses(connection, *edits[:2]) == ["superseded", "superseded"]
+
+
+def test_a_backlog_of_keys_collapses_as_its_chats_get_their_turn(
+    connection: Connection, frozen: FrozenClock, sender: Sender
+) -> None:
+    """Not all of it before the first message goes."""
+    for text in ("old", "new"):
+        connection.execute(
+            "INSERT INTO outbox.message (chat_id, payload, collapse_key, correlation_id)"
+            " SELECT i::text, '{}', 'score', %s FROM generate_series(1, 300) i",
+            [text],
+        )
+    lanes = sender.deliver(3)
+    assert {lane.correlation_id for lane in lanes} == {"new"}
+    assert len(lanes) >= 80
+    row = connection.execute("SELECT count(*) FROM outbox.finished WHERE status = 'superseded'").fetchone()
+    assert row is not None
+    assert row[0] <= len(lanes) + 20
+
+
+def test_a_time_before_all_others_stops_nobody(connection: Connection, frozen: FrozenClock, sender: Sender) -> None:
+    insert(connection, 1, collapse_key="score", next_attempt_at="4714-11-24 00:00:00+00 BC")
+    new = insert(connection, 1, collapse_key="score")
+    assert sent_in_order(sender, frozen, 1) == [new]

@@ -35,15 +35,17 @@ def test_a_message_may_be_sent_until_it_expires(connection: Connection, frozen: 
     assert claim(connection, register(connection)).message_ids == [message_id]
 
 
-def test_a_call_ends_at_most_500_and_the_next_goes_on(connection: Connection, frozen: FrozenClock) -> None:
+def test_a_call_ends_at_most_200_and_the_next_goes_on(connection: Connection, frozen: FrozenClock) -> None:
     worker = register(connection)
     for chat_id in range(1, 9):
         fill(connection, frozen, chat_id, 2, 90)
-    claim(connection, worker)
-    assert 0 < sum(expired(connection)) <= 500
-    frozen.advance(0.002)  # the rest is for a claim that comes a moment later
-    claim(connection, worker)
-    assert sum(expired(connection)) == 720
+    before = 0
+    while before < 720:
+        claim(connection, worker)
+        ended = sum(expired(connection))
+        assert 0 < ended - before <= 200
+        before = ended
+        frozen.advance(0.002)  # the rest is for a claim that comes a moment later
 
 
 def test_a_call_ends_at_most_100_per_lane_so_that_one_chat_takes_not_all(

@@ -21,7 +21,8 @@ def upgrade() -> None:
         CREATE INDEX dead_letter_tag ON outbox.dead_letter (tag, status) WHERE tag IS NOT NULL;
 
         -- Both tables were empty: nothing wrote to them.
-        ALTER TABLE outbox.stop ADD bot text, ADD up_to_id bigint NOT NULL;
+        ALTER TABLE outbox.stop
+            ADD bot text, ADD up_to_id bigint NOT NULL, ADD xid xid8 NOT NULL DEFAULT pg_current_xact_id();
         DROP INDEX outbox.stop_tag;
         CREATE INDEX stop_tag ON outbox.stop (tag, up_to_id);
 

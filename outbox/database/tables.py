@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Column, Identity, Index, Integer, SmallIntege
 from sqlalchemy.dialects.postgresql import ARRAY, BOOLEAN, DOUBLE_PRECISION, JSONB
 
 from outbox.database import records as records
-from outbox.database.columns import CHAT_ID, TIME, metadata, needed, numbered
+from outbox.database.columns import CHAT_ID, TIME, XID8, metadata, needed, numbered
 
 bot = Table(
     "bot",
@@ -189,6 +189,7 @@ stop = Table(
     needed("requested_at", TIME, "now()"),
     Column("bot", Text),
     needed("up_to_id", BigInteger),
+    needed("xid", XID8, "pg_current_xact_id()"),
     Index("stop_tag", "tag", "up_to_id"),
 )
 

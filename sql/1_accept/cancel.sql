@@ -2,7 +2,7 @@
 -- a worker is sending this moment: that ends by its answer, and is not tried again. True: something waits.
 -- A tag covers all that was inserted until now, however much; what is inserted later with the tag is sent.
 -- Locks: nothing; rows are only appended (I4): an application that stays in its transaction stops no worker.
--- Cost: two rows per message; for a tag one row, whatever waits.
+-- Cost: a row per message, a wakeup for the first few; for a tag one row, whatever waits.
 CREATE OR REPLACE FUNCTION outbox.cancel(
     p_id bigint DEFAULT NULL, p_tag text DEFAULT NULL, p_correlation_id text DEFAULT NULL, p_bot text DEFAULT NULL)
 RETURNS boolean
@@ -32,9 +32,11 @@ BEGIN
     INSERT INTO outbox.request (chat_id, bot, message_id)
     SELECT m.chat_id, m.bot, m.id
       FROM unnest(v_ids) u CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = u LIMIT 1) m;
-    -- What is scheduled is looked at now.
+    -- What is scheduled is looked at now; of many it is housekeeping that comes by, or their wakeups would stand before
+    -- everybody else's.
     PERFORM outbox.file_wakeups(m.bot, array_agg(m.chat_id), array_agg(m.priority), array_agg(outbox.clock()))
-       FROM unnest(v_ids) u CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = u LIMIT 1) m
+       FROM unnest(v_ids[:10]) u
+      CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = u AND m.next_attempt_at > outbox.clock() LIMIT 1) m
       GROUP BY m.bot;
     RETURN v_ids <> '{}';
 END $$;

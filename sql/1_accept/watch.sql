@@ -13,7 +13,12 @@ BEGIN
         RAISE EXCEPTION 'cannot watch message % for % s', coalesce(p_id::text, 'NULL'), coalesce(p_for_s::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an id and up to 86400 seconds, then call it again.';
     END IF;
-    INSERT INTO outbox.watch (message_id, until) VALUES (p_id, outbox.clock() + make_interval(secs => p_for_s));
+    -- Who asks again and again needs no row each time, and what has ended none.
+    INSERT INTO outbox.watch (message_id, until)
+    SELECT p_id, outbox.clock() + make_interval(secs => p_for_s)
+     WHERE EXISTS (SELECT FROM outbox.message m WHERE m.id = p_id)
+       AND NOT EXISTS (SELECT FROM outbox.watch w
+                        WHERE w.message_id = p_id AND w.until >= outbox.clock() + make_interval(secs => p_for_s / 2));
     SELECT s.* INTO status, attempts, next_attempt_at, finished_at, telegram_message_id, error_class, error_text,
                     cancel_requested
       FROM outbox.status(p_id) s;

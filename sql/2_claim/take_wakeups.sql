@@ -176,7 +176,7 @@ BEGIN
             EXIT WHEN ended >= p_may_end;
             v_cleared := v_cleared || r.orphaned;
             cleared := cleared || r.orphaned;
-            ended := ended + outbox.end_followers(r.orphans, p_now, p_may_end - ended);
+            ended := ended + outbox.end_followers(p_bot, r.orphans, p_now, p_may_end - ended);
         END IF;
         IF r.collapsing IS NOT NULL THEN
             EXIT WHEN ended >= p_may_end;

@@ -32,7 +32,7 @@ COMMENT ON FUNCTION outbox.go_behind_targets IS 'Puts messages behind those that
 -- class that says so, p_most in all: as dead letters where a person may still mend it (target_died, target_missing), as
 -- discarded where the target ended on purpose (target_not_sent). Returns how many.
 -- Locks: nothing; the caller holds the lanes.  Cost: one find_target per lane, one ending each.
-CREATE OR REPLACE FUNCTION outbox.end_followers(p_heads bigint[], p_now timestamptz, p_most int) RETURNS int
+CREATE OR REPLACE FUNCTION outbox.end_followers(p_bot text, p_heads bigint[], p_now timestamptz, p_most int) RETURNS int
 LANGUAGE plpgsql AS $$
 DECLARE
     v_endings outbox.ending[];
@@ -47,7 +47,7 @@ BEGIN
           FROM unnest(p_heads) u
          CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = u LIMIT 1) h
          CROSS JOIN LATERAL (SELECT * FROM outbox.find_target(h.target_id, h.bot, h.chat_id) OFFSET 0) t
-         CROSS JOIN LATERAL outbox.first_due(h.chat_id, h.bot, p_now) m
+         CROSS JOIN LATERAL outbox.first_due(h.chat_id, p_bot, p_now) m
          WHERE t.state NOT IN ('sent', 'waits') AND m.target_id = h.target_id
          LIMIT p_most);
     PERFORM outbox.finish_messages(v_endings);

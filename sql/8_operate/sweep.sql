@@ -1,6 +1,6 @@
 -- Promise: what was cancelled ends also where no claim comes by: scheduled messages, bots that are paused or have no worker;
--- at most p_most messages per call, or else the lanes that they need are made. What it leaves behind is dropped: requests whose message has ended, tags cancelled more
--- than a day ago of which nothing waits, watches that ran out. Returns how much it did: call again until 0.
+-- at most p_most messages per call, or else the lanes that they need are made. What it leaves behind is dropped: requests whose message has ended, cancelled tags of
+-- which nothing waits any more, watches that ran out. Returns how much it did: call again until 0.
 -- Locks: where lanes are missing, buckets; else chats by (chat_id, bot); all SKIP LOCKED.
 -- Cost: O(1) per message ended, and a probe per cancelled tag; two looks at empty tables when nothing was cancelled.
 CREATE OR REPLACE FUNCTION outbox.sweep(p_most int DEFAULT 1000) RETURNS int
@@ -24,9 +24,10 @@ BEGIN
             (SELECT m.id
                FROM outbox.stop s
               CROSS JOIN LATERAL (SELECT m.id FROM outbox.message m
-                                   WHERE m.tag = s.tag AND m.id <= s.up_to_id AND coalesce(m.bot = s.bot, true)
-                                   ORDER BY m.id LIMIT p_most) m
-              ORDER BY s.id LIMIT p_most)) c;
+                                   -- So that no statistics lead to another index than message_tag.
+                                   WHERE m.tag = s.tag AND (m.tag, m.id) <= (s.tag, s.up_to_id)
+                                     AND coalesce(m.bot = s.bot, true) LIMIT p_most) m
+              LIMIT p_most)) c;
     IF v_ids IS NOT NULL THEN
         v_bots := ARRAY(
             SELECT DISTINCT m.bot
@@ -81,11 +82,13 @@ BEGIN
         SELECT k.ctid FROM outbox.request k
          WHERE (SELECT true FROM outbox.message m WHERE m.id = k.message_id LIMIT 1) IS NULL LIMIT p_most FOR UPDATE SKIP LOCKED));
     DELETE FROM outbox.stop s
-     WHERE s.requested_at < v_now - interval '1 day'
+     -- Whoever took an id that it covers has committed by then, or never will.
+     WHERE s.xid < pg_snapshot_xmin(pg_current_snapshot())
        AND (SELECT true FROM outbox.message m
-             WHERE m.tag = s.tag AND m.id <= s.up_to_id AND coalesce(m.bot = s.bot, true) LIMIT 1) IS NULL;
+             WHERE m.tag = s.tag AND (m.tag, m.id) <= (s.tag, s.up_to_id) AND coalesce(m.bot = s.bot, true)
+             LIMIT 1) IS NULL;
     DELETE FROM outbox.watch w
-     WHERE w.ctid = ANY (ARRAY(SELECT k.ctid FROM outbox.watch k WHERE k.until < v_now ORDER BY k.until LIMIT p_most
+     WHERE w.ctid = ANY (ARRAY(SELECT k.ctid FROM outbox.watch k WHERE k.until < v_now ORDER BY k.until LIMIT 10000
                                   FOR UPDATE SKIP LOCKED));
     RETURN coalesce(cardinality(v_endings), 0);
 END $$;

@@ -104,6 +104,14 @@ def test_a_watch_that_ran_out_is_swept_away(db: Any, clock: Any) -> None:
     assert db.execute("SELECT count(*) FROM outbox.watch") == [(0,)]
 
 
+def test_who_asks_again_and_again_leaves_no_pile_of_rows_and_what_has_ended_none(db: Any) -> None:
+    db.execute("SELECT outbox.watch(outbox.send(42, '{}'), 30)")
+    for _ in range(20):
+        db.execute("SELECT outbox.watch(1, 30)")
+    db.execute("SELECT outbox.watch(4711, 30)")
+    assert db.execute("SELECT message_id, count(*) FROM outbox.watch GROUP BY 1") == [(1, 1)]
+
+
 def test_a_watch_without_end_is_refused(db: Any) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="cannot watch message 1 for 1000000000 s"):
         db.execute("SELECT outbox.watch(1, 1e9)")

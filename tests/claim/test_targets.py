@@ -196,3 +196,19 @@ def test_a_chain_of_targets_goes_in_its_order(connection: Connection, frozen: Fr
         sent.append(lane.message_id)
         sender.answer(lane, telegram_message_id=lane.message_id)
     assert sent == chain
+
+
+def test_a_target_and_its_follower_that_ended_up_in_two_chats_can_both_be_retried(
+    connection: Connection, sender: Sender
+) -> None:
+    """The group became a supergroup between their deaths: whether the follower can go is claim's to say."""
+    target = insert(connection, -5)
+    follower = insert(connection, -5, target_id=target)
+    sender.answer(sender.take(1), "bad request")
+    sender.deliver(2)
+    connection.execute("UPDATE outbox.dead_letter SET chat_id = '-1005' WHERE id = %s", [follower])
+    row = connection.execute("SELECT outbox.retry(ARRAY[%s, %s]::bigint[])", [target, follower]).fetchone()
+    assert row == (2,)
+    sender.answer(sender.take(1), telegram_message_id=900)
+    sender.deliver(2)
+    assert ended(connection, follower) == ("dead", "target_missing")

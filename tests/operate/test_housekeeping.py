@@ -119,7 +119,7 @@ async def test_a_frozen_housekeeper_is_replaced_within_its_lease(db, clock):
     async with simulator_process() as telegram, worker_processes(db.url, telegram.url, telegram.url) as workers:
         await until(lambda: db.execute(f"{holder} AND holder IS NOT NULL"))
         [(frozen,)] = db.execute(holder)
-        process = workers[int(frozen.removeprefix("worker-")) - 1]
+        process = workers[int(frozen.partition(":")[0].removeprefix("worker-")) - 1]
         process.send_signal(signal.SIGSTOP)
         try:
             clock.advance(16)

@@ -82,20 +82,44 @@ def test_a_chat_that_another_transaction_holds_is_left_for_the_next_time(
     assert sweep(connection) == 1
 
 
-def test_a_cancelled_tag_is_remembered_for_a_day_and_as_long_as_anything_waits(
-    connection: Connection, frozen: FrozenClock
-) -> None:
-    connection.execute("UPDATE outbox.stop SET requested_at = %s", [frozen.at])
+def test_a_cancelled_tag_is_remembered_as_long_as_anything_waits(connection: Connection) -> None:
     insert(connection, 1, tag="news")
     claim(connection, register(connection))
     connection.execute("SELECT outbox.cancel(p_tag => 'news'), outbox.cancel(p_tag => 'gone')")
-    connection.execute("UPDATE outbox.stop SET requested_at = %s", [frozen.at])
-    frozen.advance(86_399)
-    sweep(connection)
-    assert rows(connection, "stop") == 2
-    frozen.advance(2)
     sweep(connection)
     assert connection.execute("SELECT tag FROM outbox.stop").fetchall() == [("news",)]
+
+
+def test_a_cancelled_tag_covers_what_was_inserted_before_and_commits_later(
+    connection: Connection, open_session: Callable[[], Session]
+) -> None:
+    application = open_session()
+    message_id = insert(application.begin(), 1, tag="news")
+    connection.execute("SELECT outbox.cancel(p_tag => 'news')")
+    sweep(connection)
+    application.commit()
+    sweep_all(connection)
+    assert status(connection, message_id) == "cancelled"
+
+
+def test_thousands_of_cancelled_tags_cost_no_walk_over_what_waits(connection: Connection) -> None:
+    """With statistics the planner would rather walk the primary key up to the bound, once per tag."""
+    connection.execute(
+        "INSERT INTO outbox.message (chat_id, payload, tag)"
+        " SELECT i::text, '{}', 'news' FROM generate_series(1, 20000) i"
+    )
+    connection.execute("ANALYZE outbox.message")
+    connection.execute("SELECT outbox.cancel(p_tag => 'other ' || i) FROM generate_series(1, 20) i")
+    connection.execute("ANALYZE outbox.stop")
+    before = connection.execute("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'message_pkey'")
+    read = before.fetchone()
+    sweep(connection)
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    after = connection.execute("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'message_pkey'")
+    now = after.fetchone()
+    assert read is not None
+    assert now is not None
+    assert now[0] - read[0] < 100
 
 
 def test_a_request_whose_message_has_ended_is_dropped(connection: Connection) -> None:

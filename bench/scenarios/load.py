@@ -13,6 +13,8 @@ from bench.case import Case
 from bench.load import (
     backlog,
     breaker,
+    broadcast,
+    cancel,
     chaos,
     dead_letters,
     degradation,
@@ -31,5 +33,7 @@ CASES: Final[dict[str, Case]] = {
     **degradation.CASES,
     **dead_letters.CASES,
     **breaker.CASES,
+    **broadcast.CASES,
+    **cancel.CASES,
     **steady.CASES,
 }

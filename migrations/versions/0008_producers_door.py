@@ -22,7 +22,7 @@ def upgrade() -> None:
 
         -- Both tables were empty: nothing wrote to them.
         ALTER TABLE outbox.stop
-            ADD bot text, ADD up_to_id bigint NOT NULL, ADD xid xid8 NOT NULL DEFAULT pg_current_xact_id();
+            ADD bot text, ADD up_to_id bigint NOT NULL, ADD xid xid8;
         DROP INDEX outbox.stop_tag;
         CREATE INDEX stop_tag ON outbox.stop (tag, up_to_id);
 

@@ -189,7 +189,7 @@ stop = Table(
     needed("requested_at", TIME, "now()"),
     Column("bot", Text),
     needed("up_to_id", BigInteger),
-    needed("xid", XID8, "pg_current_xact_id()"),
+    Column("xid", XID8),
     Index("stop_tag", "tag", "up_to_id"),
 )
 

@@ -26,7 +26,6 @@ RETENTION_S: Final = 60.0  # a day that was in use is dropped a minute later
 REPAIR_S: Final = 300.0
 LONG_S: Final = 300.0  # with a large backlog they read for longer than a worker's calls may take
 MEASURE_S: Final = 15.0  # a count of what waits reads every row of it
-SWEEP_S: Final = 5.0  # a cancel that no claim comes across
 SWEEP_FOR_S: Final = 4.0  # at a time: it takes one of the worker's two connections from its messages
 
 _FAILURES: Final = (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError)
@@ -55,6 +54,7 @@ class Housekeeper:
         )
         self._at_once: list[Job] = []
         self._slow: set[str] = set()
+        self._sweeps = False
 
     @property
     def holds(self) -> bool:
@@ -68,9 +68,7 @@ class Housekeeper:
         for duty, every_s, at_once in (
             (self._make_partitions, PARTITIONS_S, True),
             (self._drop_history, RETENTION_S, False),
-            (self._measure_queue, MEASURE_S, False),
-            (self._measure_broadcasts, MEASURE_S, True),
-            (self._sweep, SWEEP_S, True),
+            (self._measure, MEASURE_S, True),
             (self._repair, self._repair_every_s, True),
         ):
             job = self._scheduler.add_job(duty, "interval", seconds=every_s, jitter=int(every_s / 10))
@@ -88,7 +86,9 @@ class Housekeeper:
     async def _renew(self) -> None:
         asked_s = self._now()
         held = self.holds
-        answer = await self._try("keep_house", self._connections.call, "SELECT outbox.keep_house(%s)", [self._holder])
+        # Both in one statement: an idle worker asks for little.
+        query = "SELECT outbox.keep_house(%s), outbox.sweep_is_due()"
+        answer = await self._try("keep_house", self._connections.call, query, [self._holder])
         if answer is None:
             return
         # Reckoned from before the question: the database's lease never ends before ours.
@@ -98,6 +98,8 @@ class Housekeeper:
             # As jobs of their own: the lease must be renewed while they run.
             for duty in self._at_once:
                 duty.modify(next_run_time=datetime.now(UTC))
+        if self.holds and answer[0][1] and not self._sweeps:
+            self._scheduler.add_job(self._sweep)
 
     async def _make_partitions(self) -> None:
         await self._duty("make_partitions", self._call_and_note, "SELECT outbox.make_partitions()")
@@ -105,18 +107,20 @@ class Housekeeper:
     async def _drop_history(self) -> None:
         await self._duty("drop_history", self._call_and_note, "SELECT outbox.drop_history()")
 
-    async def _measure_queue(self) -> None:
-        await self._duty("measure_queue", self._call_long, "SELECT outbox.measure_queue()")
-
-    async def _measure_broadcasts(self) -> None:
-        await self._duty("measure_broadcasts", self._call_long, "SELECT outbox.measure_broadcasts()")
+    async def _measure(self) -> None:
+        query = "SELECT outbox.measure_queue(), outbox.measure_broadcasts()"
+        await self._duty("measure", self._call_long, query)
 
     async def _sweep(self) -> None:
-        until_s = self._now() + SWEEP_FOR_S
-        # What is left after that, or when the lease is gone, is the next turn's.
-        while await self._duty("sweep", self._call_and_note, "SELECT outbox.sweep()"):
-            if self._now() >= until_s:
-                break
+        self._sweeps = True
+        try:
+            until_s = self._now() + SWEEP_FOR_S
+            # What is left after that, or when the lease is gone, is the next turn's.
+            while await self._duty("sweep", self._call_and_note, "SELECT outbox.sweep()"):
+                if self._now() >= until_s:
+                    break
+        finally:
+            self._sweeps = False
 
     async def _repair(self) -> None:
         repaired = await self._duty("repair", self._call_long, "SELECT outbox.repair()")
@@ -131,7 +135,7 @@ class Housekeeper:
         return rows[0][0]
 
     async def _call_long(self, duty: str, query: str) -> Any:
-        # One statement where four would do as well: an idle worker asks for little.
+        # In one statement where it does without its own timeout, which takes four.
         if duty not in self._slow:
             try:
                 return await self._call_and_note(duty, query)

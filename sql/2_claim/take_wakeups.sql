@@ -94,10 +94,8 @@ BEGIN
                        AND EXISTS (SELECT FROM outbox.message m
                                     WHERE m.chat_id = l AND m.bot = p_bot AND m.collapse_key = h.collapse_key
                                       AND m.next_attempt_at <= p_now AND m.id <> h.id
-                                      -- What waits for its target takes no part: it would supersede that too.
-                                      AND (SELECT true FROM outbox.message t
-                                            WHERE t.id = m.target_id AND t.chat_id = l AND t.bot = p_bot LIMIT 1) IS NULL)
-                       AS collapses,
+                                      -- An edit supersedes edits of the same message, and not that message.
+                                      AND m.target_id IS NOT DISTINCT FROM h.target_id) AS collapses,
                    CASE WHEN h.target_id IS NOT NULL THEN
                        (SELECT t.state FROM outbox.find_target(h.target_id, p_bot, l) t) END AS target,
                    c.last_sent_at > p_now + interval '1 s' AS is_ahead, c.moved_to IS NOT NULL AS has_moved

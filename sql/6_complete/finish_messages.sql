@@ -34,7 +34,9 @@ BEGIN
 
     -- Only for those who asked: NOTIFY serialises commits (I4).
     v_watches := ARRAY(SELECT k.ctid FROM unnest(p_endings) e
-                        CROSS JOIN LATERAL (SELECT k.ctid FROM outbox.watch k WHERE k.message_id = e.message_id) k);
+                        CROSS JOIN LATERAL (SELECT k.ctid FROM outbox.watch k WHERE k.message_id = e.message_id
+                                        -- Those that ran out are being swept away.
+                                        AND k.until >= outbox.clock()) k);
     IF v_watches <> '{}' THEN
         WITH told AS (DELETE FROM outbox.watch w WHERE w.ctid = ANY (v_watches) RETURNING w.message_id)
         SELECT count(pg_notify('outbox_ended', t.message_id::text)) FROM (SELECT DISTINCT t.message_id FROM told t) t

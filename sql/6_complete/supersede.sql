@@ -1,7 +1,7 @@
--- Promise: of the due messages of a lane with the collapse key of its head, the newest (by id, the order of writing) is the
--- head now, in the place of the first one, and the others end as superseded, at most 100 per lane and call, p_most in all:
--- what is left is looked at again, and nothing of the key goes before. What has expired ends as expired and takes no part.
--- Returns how many ended.
+-- Promise: of the due messages of a lane with the collapse key and the target of its head, the newest (by id, the order of
+-- writing) is the head now, in the place of the first one, and the others end as superseded, at most 100 per lane and call,
+-- p_most in all: what is left is looked at again, and nothing of the key goes before. What has expired, or was cancelled
+-- with its tag, ends so and takes no part. Returns how many ended.
 -- Locks: nothing; the caller holds the lanes.  Cost: the rows it ends; one rewritten message per lane.
 CREATE OR REPLACE FUNCTION outbox.supersede(p_bot text, p_heads bigint[], p_now timestamptz, p_most int) RETURNS int
 LANGUAGE plpgsql AS $$
@@ -10,7 +10,7 @@ DECLARE
     r record;
     v_ended int := 0;
 BEGIN
-    FOR h IN SELECT m.id, m.chat_id, m.collapse_key, m.priority, m.next_attempt_at
+    FOR h IN SELECT m.id, m.chat_id, m.collapse_key, m.target_id, m.priority, m.next_attempt_at
                FROM unnest(p_heads) u CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = u LIMIT 1) m
     LOOP
         EXIT WHEN v_ended >= p_most;
@@ -21,8 +21,7 @@ BEGIN
               FROM outbox.message m
              WHERE m.chat_id = h.chat_id AND m.bot = p_bot AND m.collapse_key = h.collapse_key
                AND m.next_attempt_at <= p_now
-               AND (SELECT true FROM outbox.message t
-                     WHERE t.id = m.target_id AND t.chat_id = h.chat_id AND t.bot = p_bot LIMIT 1) IS NULL
+               AND m.target_id IS NOT DISTINCT FROM h.target_id
              ORDER BY m.next_attempt_at, m.id LIMIT least(101, p_most - v_ended + 1)),
         newest AS (SELECT max(d.id) FILTER (WHERE d.ends IS NULL) AS id FROM due d)
         SELECT n.id AS newest,

@@ -9,7 +9,7 @@ SELECT m.id, m.bot, m.chat_id, m.method, m.priority, m.next_attempt_at, m.create
  WHERE m.next_attempt_at <= outbox.clock()
    AND (m.expires_at IS NULL OR m.expires_at > outbox.clock())
    AND c.in_flight IS NULL
-   AND NOT EXISTS (SELECT FROM outbox.request q WHERE q.chat_id = m.chat_id AND q.bot = m.bot AND q.message_id = m.id)
+   AND NOT EXISTS (SELECT FROM outbox.request q WHERE q.message_id = m.id)
    AND NOT EXISTS (SELECT FROM outbox.stop s WHERE s.tag = m.tag AND s.up_to_id >= m.id AND coalesce(s.bot = m.bot, true))
    AND coalesce(c.suppressed_until <= outbox.clock(), true)
    AND coalesce(outbox.head_waits_until(c, m.priority, m.method, m.calls + 1) <= outbox.clock(), true)

@@ -3,8 +3,7 @@
 CREATE OR REPLACE FUNCTION outbox.is_cancelled(m outbox.message) RETURNS boolean
 LANGUAGE sql STABLE AS $$
     SELECT outbox.is_stopped((m).tag, (m).bot, (m).id)
-        OR EXISTS (SELECT FROM outbox.request q
-                    WHERE q.chat_id = (m).chat_id AND q.bot = (m).bot AND q.message_id = (m).id)
+        OR EXISTS (SELECT FROM outbox.request q WHERE q.message_id = (m).id)
 $$;
 COMMENT ON FUNCTION outbox.is_cancelled IS 'Whether a cancel was asked for that covers a message. Part of explain and status.';
 

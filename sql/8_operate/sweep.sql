@@ -71,7 +71,7 @@ BEGIN
                                   WHERE c.chat_id = m.chat_id AND c.bot = m.bot LIMIT 1) c
              CROSS JOIN LATERAL (
                 SELECT coalesce((SELECT 'asked for by ' || q.requested_by FROM outbox.request q
-                                  WHERE q.chat_id = m.chat_id AND q.bot = m.bot AND q.message_id = m.id LIMIT 1),
+                                  WHERE q.message_id = m.id LIMIT 1),
                                 'its tag was cancelled') AS why) w
              WHERE c.in_flight IS NULL);
         PERFORM outbox.finish_messages(v_endings);
@@ -81,9 +81,14 @@ BEGIN
      WHERE q.ctid = ANY (ARRAY(
         SELECT k.ctid FROM outbox.request k
          WHERE (SELECT true FROM outbox.message m WHERE m.id = k.message_id LIMIT 1) IS NULL LIMIT p_most FOR UPDATE SKIP LOCKED));
+    -- A number of our own: whoever took an id that the tag covers has a smaller one. That of the cancel's transaction may be
+    -- older than theirs.
+    UPDATE outbox.stop s SET xid = pg_current_xact_id() WHERE s.xid IS NULL;
     DELETE FROM outbox.stop s
-     -- Whoever took an id that it covers has committed by then, or never will.
-     WHERE s.xid < pg_snapshot_xmin(pg_current_snapshot())
+     -- All of those have committed by then, or never will; a minute, because the id is taken a moment before the
+     -- transaction has a number; a day, because a restored dump's numbers may lie ahead.
+     WHERE (s.xid < pg_snapshot_xmin(pg_current_snapshot()) AND s.requested_at < v_now - interval '1 min'
+            OR s.requested_at < v_now - interval '1 day')
        AND (SELECT true FROM outbox.message m
              WHERE m.tag = s.tag AND (m.tag, m.id) <= (s.tag, s.up_to_id) AND coalesce(m.bot = s.bot, true)
              LIMIT 1) IS NULL;

@@ -15,7 +15,7 @@ COMMENT ON COLUMN outbox.message.expires_at IS 'Not sent from this time on: the 
 COMMENT ON COLUMN outbox.message.max_attempts IS 'Calls that may fail before it becomes a dead letter; waiting for a 429 is none. NULL (default): the bot''s.';
 COMMENT ON COLUMN outbox.message.correlation_id IS 'The writer''s name for it, at most 200 characters, found again in history and logs. Default: a random UUID.';
 COMMENT ON COLUMN outbox.message.idempotency_key IS 'A second insert with this key of the same bot stores nothing and raises nothing, for bot.idempotency_s seconds. At most 200 characters.';
-COMMENT ON COLUMN outbox.message.collapse_key IS 'Of the due messages of a chat with this key only the newest payload is sent, in the oldest one''s place; the others end as superseded. At most 200 characters.';
+COMMENT ON COLUMN outbox.message.collapse_key IS 'Of the due messages of a chat with this key (and the same target_id) only the newest payload is sent, in the oldest one''s place; the others end as superseded. At most 200 characters.';
 COMMENT ON COLUMN outbox.message.on_uncertain IS 'When nobody knows whether Telegram sent it: retry (at least once, default) or hold (it becomes a dead letter of status uncertain, a person decides).';
 COMMENT ON COLUMN outbox.message.tag IS 'A free label to group and find messages by, at most 200 characters.';
 COMMENT ON COLUMN outbox.message.target_id IS 'An earlier message of the same bot and chat, by its id, that this one edits, deletes, pins or answers: Telegram''s number of it is put into the payload (reply_parameters, message_id or message_ids). This one goes after it; if it is not sent, this one ends with class target_died, target_not_sent or target_missing.';

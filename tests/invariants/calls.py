@@ -132,3 +132,20 @@ def status(connection: Connection, message_id: int) -> str | None:
     rows = connection.execute("SELECT status FROM outbox.history WHERE id = %s", [message_id]).fetchall()
     assert len(rows) <= 1, f"message {message_id} is in history {len(rows)} times"
     return str(rows[0][0]) if rows else None
+
+
+def cancel(connection: Connection, message_id: int | None = None, **named: str | None) -> bool:
+    """Call outbox.cancel() with an id, or with tag or correlation_id; bot narrows it."""
+    row = connection.execute(
+        "SELECT outbox.cancel(%s::bigint, %s, %s, %s)",
+        [message_id, named.get("tag"), named.get("correlation_id"), named.get("bot")],
+    ).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def sweep(connection: Connection, most: int = 1000) -> int:
+    """Call outbox.sweep(); return how much it ended."""
+    row = connection.execute("SELECT outbox.sweep(%s)", [most]).fetchone()
+    assert row is not None
+    return int(row[0])

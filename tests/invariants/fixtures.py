@@ -13,8 +13,18 @@ from tests.invariants.frozen_clock import FrozenClock
 from tests.invariants.sessions import Session
 from tests.invariants.stage import Stage
 
+CHECKS = (
+    "scenes",
+    "scenes_wishes",
+    "interleave",
+    "interleave_cancel",
+    "interleave_order",
+    "endings",
+    "follow",
+    "machine",
+)
 # Their assertions should say what they found, as those of a test do.
-pytest.register_assert_rewrite(*(f"tests.invariants.{name}" for name in ("scenes", "interleave", "follow", "machine")))
+pytest.register_assert_rewrite(*(f"tests.invariants.{name}" for name in CHECKS))
 
 
 @pytest.fixture

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from hypothesis import strategies as st
 
 from tests.invariants import checks
 from tests.invariants.calls import Claim, claim, register
+from tests.invariants.endings import Judge, look
 from tests.invariants.model import (
-    BOTS,
     CHAT_INTERVAL_S,
     GROUP_LIMIT,
     GROUP_WINDOW_S,
     HORIZON,
     RATE,
     ROUND_TRIP_S,
+    SUPERGROUP,
     Flight,
+    Key,
     Message,
+    Stop,
     Telling,
 )
 from tests.invariants.pacing import Use, most_in_a_window
-from tests.invariants.world import Worker, World
+from tests.invariants.wishes import BOTS
+from tests.invariants.world import Producer, Worker, World
+
+PRODUCERS = ("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ")
+
+
+class Seen(NamedTuple):
+    """What was committed when a call began: messages, and those for which a cancel was asked by then."""
+
+    ids: set[int]
+    asked: set[int]
 
 
 class Follower:
@@ -36,30 +49,33 @@ class Follower:
         world.reset()
         self.clock = world.clock
         self.workers = [Worker(connection) for connection in world.claimers]
-        self.drafts: list[list[Message]] = [[] for _ in world.producers]
+        self.producers = [Producer(c, isolation) for c, isolation in zip(world.producers, PRODUCERS, strict=True)]
+        self.ids: dict[Key, list[int]] = {}  # ever given, per lane; some were rolled back
         self.messages: dict[int, Message] = {}
-        self.flights: dict[tuple[str, str], Flight] = {}  # as the database should see them
+        self.stops: list[Stop] = []
+        self.gone: set[Key] = set()  # lanes whose group has become a supergroup
+        self.flights: dict[Key, Flight] = {}  # as the database should see them
         self.lost: list[Flight] = []  # reaped: their workers may still answer
         self.answered: list[Flight] = []  # whose results may come again
         self.uses: dict[str, list[Use]] = {bot: [] for bot in BOTS}
-        self.may_send_at: dict[tuple[str, str], datetime] = {}
-        self.group_sent_at: dict[tuple[str, str], list[datetime]] = {}
-        self.deadlines: dict[tuple[str, str], list[datetime | None]] = {}
-        self.open_claim: tuple[Worker, Claim] | None = None
-        self.open_complete: list[Telling] | None = None
+        self.may_send_at: dict[Key, datetime] = {}
+        self.group_sent_at: dict[Key, list[datetime]] = {}
+        self.deadlines: dict[Key, list[datetime | None]] = {}
+        self.open_claim: tuple[Worker, Claim, Judge | None] | None = None
+        self.open_complete: tuple[list[Telling], Seen] | None = None
 
     def nothing_is_broken(self) -> None:
         assert not checks.broken(self.world.judge)
 
     def every_message_is_where_the_model_says(self) -> None:
-        found = dict(self.world.judge.execute("SELECT id, status FROM outbox.history").fetchall())
+        found = look(self.world.judge)
+        assert {i: row.status for i, row in found.items()} == {m.id: m.status for m in self.messages.values()}
         for message in self.messages.values():
-            if found.get(message.id) == "expired" and message.status == "queued" and message.expires_at is not None:
-                assert message.expires_at <= self.clock.at, f"message {message.id} ended before it expired"
-                message.status = "expired"
-        assert found == {message.id: message.status for message in self.messages.values()}
-        spent = dict(self.world.judge.execute("SELECT id, attempts FROM outbox.message").fetchall())
-        assert spent == {m.id: m.attempts for m in self.messages.values() if m.status in ("queued", "sending")}
+            row = found[message.id]
+            if row.place is not None:
+                assert row.place == message.place, f"{message} has moved to {row.place}"
+                assert row.chat_id == message.chat_id, f"{message} is in chat {row.chat_id}"
+                assert row.attempts == message.attempts, f"{message} has spent {row.attempts} attempts"
 
     def every_flight_is_where_the_model_says(self) -> None:
         rows = self.world.judge.execute(
@@ -85,9 +101,8 @@ class Follower:
             worker.frozen = False
         return worker.incarnation
 
-    def _claim(self, worker: Worker, n: int, bots: tuple[str, ...]) -> Claim:
+    def _claim(self, worker: Worker, n: int, bots: tuple[str, ...]) -> tuple[Claim, Judge | None]:
         incarnation = self._register(worker)
-        heads = self._heads()
         settlements = [
             {k: v for k, v in s.items() if k != "answered_at"}
             | {"age_s": (self.clock.at - s["answered_at"]).total_seconds()}
@@ -100,24 +115,33 @@ class Follower:
                 raise
             worker.connection.rollback()
             worker.incarnation = None
-            return Claim([], self.clock.at, 0.0, [])
+            return Claim([], self.clock.at, 0.0, []), None
+        judge = self._judge(worker.connection)
         for lane in answer.lanes:
-            assert lane.message_id == heads.get((lane.bot, lane.chat_id)), f"{lane} is not the head of its lane"
+            judge.sends(lane)
             assert self.clock.at <= lane.slot_at <= self.clock.at + HORIZON
         assert len({(lane.bot, lane.chat_id) for lane in answer.lanes}) == len(answer.lanes) <= n
-        return answer
+        return answer, judge
 
-    def _heads(self) -> dict[tuple[str, str], int]:
-        """The first of each lane by (priority, next_attempt_at, id), of what is due and has not expired."""
-        heads: dict[tuple[str, str], int] = {}
-        now = self.clock.at
-        for message in sorted(self.messages.values(), key=lambda m: (m.wish.priority, m.next_attempt_at, m.id)):
-            expired = message.expires_at is not None and message.expires_at <= now
-            if message.status == "queued" and message.next_attempt_at <= now and not expired:
-                heads.setdefault(message.key, message.id)
-        return heads
+    def _judge(self, connection: psycopg.Connection[Any]) -> Judge:
+        return Judge(self.messages, self.stops, self.gone, look(connection), self.clock.at)
 
-    def _take(self, worker: Worker, answer: Claim) -> None:
+    def _follow(self, judge: Judge | None) -> None:
+        """What was judged is committed."""
+        if judge is None:
+            return
+        for message_id, status in judge.ended.items():
+            self.messages[message_id].status = status
+            self.world.happened[f"ended {status}"] += 1
+        for message_id, place in judge.moved.items():
+            self.messages[message_id].place = place
+            self.world.happened["moved"] += 1
+        for message_id in judge.followed:
+            self.messages[message_id].chat_id = SUPERGROUP
+            self.world.happened["followed its chat"] += 1
+
+    def _take(self, worker: Worker, answer: Claim, judge: Judge | None) -> None:
+        self._follow(judge)
         worker.settlements = [s for s in worker.settlements if s["bot"] not in answer.settled]
         for lane in answer.lanes:
             key = (lane.bot, lane.chat_id)
@@ -127,7 +151,9 @@ class Follower:
             assert lane.slot == len(uses) + 1, f"slot numbers have a gap or come twice: {lane.slot}, {len(uses)} before"
             uses.append(Use(lane.slot, lane.slot_at))
             self.flights[key] = Flight(lane, worker.incarnation, uses[-1])
-            self.messages[lane.message_id].status = "sending"
+            message = self.messages[lane.message_id]
+            message.status = "sending"
+            self.world.happened["followed"] += message.target_id is not None
             assert lane.slot_at >= self.may_send_at.get(key, lane.slot_at), f"{lane} passes its chat's interval or 429"
             recent = [
                 at for at in self.group_sent_at.get(key, []) if at > lane.slot_at - timedelta(seconds=GROUP_WINDOW_S)
@@ -140,7 +166,7 @@ class Follower:
         self, data: st.DataObject, worker: int, outcome: str, waited: float, retry_after_s: float | None
     ) -> list[Telling]:
         incarnation = self.workers[worker].incarnation
-        held = [] if self.open_complete is None else [one.flight for one in self.open_complete]
+        held = [] if self.open_complete is None else [one.flight for one in self.open_complete[0]]
         own = [f for f in self.flights.values() if f.worker == incarnation and f not in held]
         if not own:
             return []
@@ -154,9 +180,26 @@ class Follower:
         if self.clock.at < earliest:
             self.clock.set(earliest)
         answered_at = earliest + (self.clock.at - earliest) * (1 - waited)
-        return Telling(flight, outcome, answered_at, retry_after_s if outcome == "wait" else None)
+        is_numbered = outcome == "sent" and self.messages[flight.lane.message_id].wish.is_numbered
+        telegram_message_id = 1000 + flight.lane.message_id if is_numbered else None
+        return Telling(flight, outcome, answered_at, retry_after_s if outcome == "wait" else None, telegram_message_id)
 
-    def _apply(self, told: list[Telling]) -> None:
+    def _seen(self) -> Seen:
+        """What a call that begins now can see."""
+        return Seen(set(self.messages), {message.id for message in self.messages.values() if message.is_asked})
+
+    def _end_asked(self, lanes: set[Key], seen: Seen) -> None:
+        """Whoever ends a flight ends what was cancelled in its lane meanwhile."""
+        for message_id in seen.asked:
+            message = self.messages[message_id]
+            if message.status == "queued" and message.key in lanes:
+                message.status = "cancelled"
+                self.world.happened["cancelled behind a flight"] += 1
+
+    def _apply(self, told: list[Telling], seen: Seen | None = None) -> None:
+        """`seen`: what complete() could see; without, it was called just now."""
+        seen = seen or self._seen()
+        released = set()
         for one in told:
             flight, outcome = one.flight, one.outcome
             key = flight.lane.bot, flight.lane.chat_id
@@ -170,11 +213,31 @@ class Follower:
                 self._note_answer(flight, outcome, one.answered_at)
             if owned:
                 del self.flights[key]
-                message.ends(outcome)
+                message.ends(outcome, one.telegram_message_id)
+                released.add(key)
+                if outcome == "migrated":
+                    self._move(key, seen)
             elif outcome == "sent" and message.status in ("queued", "uncertain", "dead"):
-                message.status = "sent"
+                message.status, message.telegram_message_id = "sent", one.telegram_message_id
+            elif outcome == "sent" and message.status == "sending":
+                message.was_sent = True
             if owned or (outcome == "sent" and not repeated):
                 self._note_deadlines(key, outcome, one.answered_at, one.retry_after_s)
+        self._end_asked(released, seen)
+
+    def _move(self, key: Key, seen: Seen) -> None:
+        """A group has become a supergroup: what waits goes along."""
+        self.gone.add(key)
+        self.world.happened["migrated"] += 1
+        for message_id in seen.ids:
+            message = self.messages[message_id]
+            if message.key == key and message.status == "queued":
+                message.chat_id = SUPERGROUP
+
+    def _may_have_to_wait(self, flight: Flight) -> bool:
+        """A late answer for what has moved: complete() comes to the new lane out of order, and asks for it in vain."""
+        has_moved = self.messages[flight.lane.message_id].chat_id != flight.lane.chat_id
+        return has_moved and (self.open_claim is not None or self.open_complete is not None)
 
     def _note_answer(self, flight: Flight, outcome: str, answered_at: datetime) -> None:
         flight.use.answered_at = answered_at
@@ -191,9 +254,7 @@ class Follower:
                     }
                 )
 
-    def _note_deadlines(
-        self, key: tuple[str, str], outcome: str, answered_at: datetime, retry_after_s: float | None
-    ) -> None:
+    def _note_deadlines(self, key: Key, outcome: str, answered_at: datetime, retry_after_s: float | None) -> None:
         if outcome == "unsent":
             return
         waits = [answered_at + timedelta(seconds=CHAT_INTERVAL_S), self.may_send_at.get(key, answered_at)]
@@ -204,12 +265,15 @@ class Follower:
             self.group_sent_at.setdefault(key, []).append(answered_at)
 
     def _release(self, ended: set[int]) -> None:
+        released = set()
         for key, flight in list(self.flights.items()):
             if flight.worker in ended:
                 del self.flights[key]
                 self.lost.append(flight)
                 self.messages[flight.lane.message_id].ends("uncertain")
                 self._note_deadlines(key, "uncertain", self.clock.at, None)
+                released.add(key)
+        self._end_asked(released, self._seen())
 
     def _lane(self, flight: Flight) -> list[tuple[Any, ...]]:
         return self.world.judge.execute(

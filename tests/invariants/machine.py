@@ -2,64 +2,46 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.invariants.calls import complete, insert
-from tests.invariants.follow import Follower
-from tests.invariants.model import BOTS, OUTCOMES, WISHES, Message, Wish
+from tests.invariants.calls import complete, sweep
+from tests.invariants.model import GROUP, OUTCOMES
+from tests.invariants.produce import Applications
+from tests.invariants.wishes import BOTS, CANCEL_WISHES, WISHES, CancelWish, Wish
 
 
-class Machine(Follower, RuleBasedStateMachine):
+class Machine(Applications, RuleBasedStateMachine):
     """One example: the rules are what sessions may do, the invariants what must hold after each."""
 
     # Producers
 
     @initialize(wishes=st.lists(WISHES, min_size=4, max_size=12))
     def start_with_a_backlog(self, wishes: list[Wish]) -> None:
-        self.insert_messages(0, wishes)
-        self.commit(0)
+        self._insert(self.producers[0], wishes)
+        self._commit(self.producers[0])
 
     @rule(producer=st.integers(0, 2), wishes=st.lists(WISHES, min_size=1, max_size=4), committed=st.booleans())
     def write(self, producer: int, wishes: list[Wish], committed: bool) -> None:
         """Insert into this producer's transaction, which stays open or commits."""
-        self.insert_messages(producer, wishes)
+        self._insert(self.producers[producer], wishes)
         if committed:
-            self.commit(producer)
+            self._commit(self.producers[producer])
 
-    def insert_messages(self, producer: int, wishes: list[Wish]) -> None:
-        connection = self.world.producers[producer]
-        if not self.drafts[producer]:
-            connection.execute("BEGIN")
-        for wish in wishes:
-            due_at = self.clock.at + timedelta(seconds=wish.delay_s)
-            expires_at = None if wish.expires_s is None else self.clock.at + timedelta(seconds=wish.expires_s)
-            message_id = insert(
-                connection,
-                wish.chat_id,
-                bot=wish.bot,
-                priority=wish.priority,
-                next_attempt_at=due_at,
-                expires_at=expires_at,
-                on_uncertain=wish.on_uncertain,
-                max_attempts=wish.max_attempts,
-            )
-            self.drafts[producer].append(Message(message_id, wish, due_at, expires_at))
+    @rule(producer=st.integers(0, 2), wish=CANCEL_WISHES, committed=st.booleans())
+    def cancel(self, producer: int, wish: CancelWish, committed: bool) -> None:
+        """Cancel in this producer's transaction, perhaps after inserts that are not committed yet."""
+        self._cancel(self.producers[producer], wish)
+        if committed:
+            self._commit(self.producers[producer])
 
-    @precondition(lambda self: any(self.drafts))
-    @rule(producer=st.integers(0, 2))
-    def commit(self, producer: int) -> None:
-        self.world.producers[producer].commit()
-        self.messages |= {message.id: message for message in self.drafts[producer]}
-        self.drafts[producer] = []
-
-    @precondition(lambda self: any(self.drafts))
-    @rule(producer=st.integers(0, 2))
-    def roll_back(self, producer: int) -> None:
-        self.world.producers[producer].rollback()
-        self.drafts[producer] = []
+    @precondition(lambda self: any(producer.is_open for producer in self.producers))
+    @rule(producer=st.integers(0, 2), committed=st.sampled_from([True, True, False]))
+    def end_transaction(self, producer: int, committed: bool) -> None:
+        if committed:
+            self._commit(self.producers[producer])
+        else:
+            self._roll_back(self.producers[producer])
 
     # Workers
 
@@ -67,7 +49,7 @@ class Machine(Follower, RuleBasedStateMachine):
     def claim_now(self, worker: int, n: int, bots: tuple[str, ...]) -> None:
         chosen = self.workers[worker]
         if self.open_claim is None or self.open_claim[0] is not chosen:
-            self._take(chosen, self._claim(chosen, n, bots))
+            self._take(chosen, *self._claim(chosen, n, bots))
 
     @precondition(lambda self: self.open_claim is None)
     @rule(worker=st.integers(0, 1), n=st.integers(1, 6))
@@ -75,17 +57,17 @@ class Machine(Follower, RuleBasedStateMachine):
         chosen = self.workers[worker]
         self._register(chosen)
         chosen.connection.execute("BEGIN")
-        self.open_claim = chosen, self._claim(chosen, n, BOTS)
+        self.open_claim = chosen, *self._claim(chosen, n, BOTS)
 
     @precondition(lambda self: self.open_claim is not None)
     @rule(committed=st.sampled_from([True, True, False]))
     def end_claim(self, committed: bool) -> None:
         assert self.open_claim is not None
-        worker, answer = self.open_claim
+        worker, answer, judge = self.open_claim
         self.open_claim = None
         if committed:
             worker.connection.commit()
-            self._take(worker, answer)
+            self._take(worker, answer, judge)
         else:
             worker.connection.rollback()
 
@@ -117,6 +99,16 @@ class Machine(Follower, RuleBasedStateMachine):
         ):
             self._apply(told)
 
+    @precondition(lambda self: any(key[1] == GROUP for key in self.flights))
+    @rule(data=st.data())
+    def migrate(self, data: st.DataObject) -> None:
+        """Telegram answers that a group has become a supergroup."""
+        flight = data.draw(st.sampled_from([f for key, f in self.flights.items() if key[1] == GROUP]))
+        if self.open_complete is None or flight not in [one.flight for one in self.open_complete[0]]:
+            told = self._tell(flight, "migrated", 0.0, None)
+            if self._call(complete, self.world.completing, flight.worker, [told.result(self.clock.at)]) is not None:
+                self._apply([told])
+
     @precondition(lambda self: self.open_complete is None and self.flights)
     @rule(data=st.data(), worker=st.integers(0, 1), outcome=st.sampled_from(OUTCOMES))
     def begin_complete(self, data: st.DataObject, worker: int, outcome: str) -> None:
@@ -130,16 +122,16 @@ class Machine(Follower, RuleBasedStateMachine):
         ):
             self.world.slow.rollback()
         else:
-            self.open_complete = told
+            self.open_complete = told, self._seen()
 
     @precondition(lambda self: self.open_complete is not None)
     @rule(committed=st.sampled_from([True, True, False]))
     def end_complete(self, committed: bool) -> None:
         assert self.open_complete is not None
-        told, self.open_complete = self.open_complete, None
+        (told, seen), self.open_complete = self.open_complete, None
         if committed:
             self.world.slow.commit()
-            self._apply(told)
+            self._apply(told, seen)
         else:
             self.world.slow.rollback()
 
@@ -148,6 +140,8 @@ class Machine(Follower, RuleBasedStateMachine):
     def answer_late(self, data: st.DataObject, outcome: str) -> None:
         """A worker that was reaped still tells how its call ended."""
         flight = data.draw(st.sampled_from(self.lost))
+        if self._may_have_to_wait(flight):
+            return
         told = self._tell(flight, outcome, 0.0, 5)
         lane_before = self._lane(flight)
         if self._call(complete, self.world.completing, flight.worker, [told.result(self.clock.at)]) is None:
@@ -162,6 +156,8 @@ class Machine(Follower, RuleBasedStateMachine):
     def tell_again(self, data: st.DataObject) -> None:
         """A batch whose answer was lost comes again, however much later; its worker may have been reaped since."""
         flight = data.draw(st.sampled_from(self.answered[-8:]))
+        if self._may_have_to_wait(flight):
+            return
         assert flight.told is not None
         owned = self._call(complete, self.world.completing, flight.worker, [flight.told.result(self.clock.at)])
         assert not owned, "a result was applied twice as its owner's"
@@ -202,6 +198,21 @@ class Machine(Follower, RuleBasedStateMachine):
                 self.world.judge.execute("SELECT outbox.heartbeat(%s, false)", [worker.incarnation])
 
     @rule()
+    def sweep(self) -> None:
+        """Until nothing is left of what was cancelled, but for what others hold."""
+        while (did := self._call(sweep, self.world.completing)) is not None:
+            judge = self._judge(self.world.judge)
+            assert not judge.moved
+            assert set(judge.ended.values()) <= {"cancelled"}
+            self._follow(judge)
+            self.world.happened["swept"] += len(judge.ended)
+            if did == 0 and self.open_claim is None and self.open_complete is None:
+                left = [m for m in self.messages.values() if m.status == "queued" and m.key not in self.flights]
+                assert [m for m in left if judge.is_cancelled(m)] == []
+            if did == 0:
+                break
+
+    @rule()
     def repair(self) -> None:
         row = self.world.judge.execute("SELECT outbox.repair()").fetchone()
         assert row == (0,), f"repair found {row} lanes without a wakeup"
@@ -224,8 +235,8 @@ class Machine(Follower, RuleBasedStateMachine):
                 connection.rollback()
 
     def _drain(self) -> None:
-        for producer in range(len(self.drafts)):
-            self.commit(producer)
+        for producer in self.producers:
+            self._commit(producer)
         if self.open_claim is not None:
             self.end_claim(True)
         if self.open_complete is not None:
@@ -239,8 +250,8 @@ class Machine(Follower, RuleBasedStateMachine):
         for _ in range(200):
             if not any(message.status in ("queued", "sending") for message in self.messages.values()):
                 return
-            answer = self._claim(worker, 10, BOTS)
-            self._take(worker, answer)
+            answer, judge = self._claim(worker, 10, BOTS)
+            self._take(worker, answer, judge)
             told = [self._tell(f, "sent", 0.0, None) for f in list(self.flights.values())]
             if told:
                 complete(self.world.completing, told[0].flight.worker, [one.result(self.clock.at) for one in told])

@@ -1,49 +1,28 @@
-"""What the model knows: wishes, messages, flights, and what must come of each outcome."""
+"""What the model knows: messages, cancels, flights, and what must come of each outcome."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from hypothesis import strategies as st
-
 from tests.invariants.calls import Lane, Result, result
 from tests.invariants.pacing import Use
+from tests.invariants.wishes import Wish
 
-BOTS = ("a", "b")
 RATE = {"a": 2, "b": 5}
 CHAT_INTERVAL_S = 1.0
 GROUP_LIMIT, GROUP_WINDOW_S = 2, 8.0
 MAX_ATTEMPTS = 3
 ROUND_TRIP_S = 0.02
 HORIZON = timedelta(seconds=0.1)
-CHATS = ("1", "2", "3", "-100", "@channel")
 OUTCOMES = ("sent", "sent", "wait", "retry", "uncertain", "dead", "unsent")
+GROUP, SUPERGROUP = "-100", "-1001"  # what the one becomes; nobody writes to the other by itself
 
+Key = tuple[str, str]
+"""A lane: bot and chat."""
 
-@dataclass(frozen=True)
-class Wish:
-    """What a producer asks for."""
-
-    bot: str
-    chat_id: str
-    priority: int
-    delay_s: float
-    expires_s: float | None
-    on_uncertain: str
-    max_attempts: int | None
-
-
-WISHES = st.builds(
-    Wish,
-    bot=st.sampled_from(BOTS),
-    chat_id=st.sampled_from(CHATS),
-    priority=st.integers(0, 3),
-    delay_s=st.sampled_from([0, 0, 0, 0, 0.05, 0.7, 4]),
-    expires_s=st.sampled_from([None, None, None, None, 0.5, 6]),
-    on_uncertain=st.sampled_from(["retry", "hold"]),
-    max_attempts=st.sampled_from([None, None, 1, 2]),
-)
+Place = tuple[int, datetime]
+"""Where a message stands in its lane: priority and next_attempt_at; among equals the smaller id is first."""
 
 
 @dataclass
@@ -52,27 +31,53 @@ class Message:
 
     id: int
     wish: Wish
-    next_attempt_at: datetime
+    place: Place
     expires_at: datetime | None
+    target_id: int | None
+    chat_id: str
     status: str = "queued"
     attempts: int = 0
+    is_asked: bool = False  # a cancel by id or correlation id was committed
+    was_sent: bool = False  # a late answer said so while another attempt was in flight
+    telegram_message_id: int | None = None
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.wish.bot, self.wish.chat_id
+    def key(self) -> Key:
+        return self.wish.bot, self.chat_id
 
-    def ends(self, outcome: str) -> None:
+    def is_due(self, now: datetime) -> bool:
+        return self.place[1] <= now
+
+    def has_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+    def ends(self, outcome: str, telegram_message_id: int | None = None) -> None:
         """Follow what complete() makes of its owner's outcome."""
-        self.attempts += outcome not in ("wait", "unsent")
+        self.attempts += outcome not in ("wait", "unsent", "migrated")
         most = self.wish.max_attempts or MAX_ATTEMPTS
-        if outcome in ("sent", "dead"):
-            self.status = outcome
+        if outcome == "sent" or self.was_sent:
+            self.status, self.telegram_message_id = "sent", telegram_message_id
+        elif outcome == "dead":
+            self.status = "dead"
         elif outcome == "uncertain" and self.wish.on_uncertain == "hold":
             self.status = "uncertain"
         elif outcome in ("retry", "uncertain") and self.attempts >= most:
             self.status = "dead"
         else:
             self.status = "queued"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A tag that was cancelled: what bears it, up to an id."""
+
+    tag: str
+    bot: str | None
+    up_to_id: int
+
+    def covers(self, message: Message) -> bool:
+        wish = message.wish
+        return wish.tag == self.tag and message.id <= self.up_to_id and self.bot in (None, wish.bot)
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,20 @@ class Telling:
     outcome: str
     answered_at: datetime
     retry_after_s: float | None = None
+    telegram_message_id: int | None = None
 
     def result(self, now: datetime) -> Result:
-        age_s = (now - self.answered_at).total_seconds()
-        return result(self.flight.lane, self.outcome, age_s=age_s, retry_after_s=self.retry_after_s)
+        outcome, columns = self.outcome, {}
+        if outcome == "migrated":
+            outcome, columns = "retry", {"meaning": "migrated", "reach": "chat", "migrate_to": SUPERGROUP}
+        return result(
+            self.flight.lane,
+            outcome,
+            age_s=(now - self.answered_at).total_seconds(),
+            retry_after_s=self.retry_after_s,
+            telegram_message_id=self.telegram_message_id,
+            **columns,
+        )
 
 
 @dataclass

@@ -10,7 +10,20 @@ from typing import Any
 import psycopg
 
 from tests.invariants.frozen_clock import FrozenClock
-from tests.invariants.model import BOTS, CHAT_INTERVAL_S, GROUP_LIMIT, GROUP_WINDOW_S, MAX_ATTEMPTS, RATE, ROUND_TRIP_S
+from tests.invariants.model import (
+    CHAT_INTERVAL_S,
+    GROUP_LIMIT,
+    GROUP_WINDOW_S,
+    MAX_ATTEMPTS,
+    RATE,
+    ROUND_TRIP_S,
+    Message,
+    Stop,
+)
+from tests.invariants.wishes import BOTS
+
+EMPTIED = ("message", "wakeup", "request", "stop", "chat", "attempt", "finished", "dead_letter")
+EMPTIED_LAST = ("worker", "bucket", "bot")
 
 
 @dataclass
@@ -21,6 +34,23 @@ class Worker:
     incarnation: int | None = None
     settlements: list[dict[str, Any]] = field(default_factory=list)
     frozen: bool = False
+
+
+@dataclass
+class Producer:
+    """An application with one transaction at a time."""
+
+    connection: psycopg.Connection[Any]
+    isolation: str
+    is_open: bool = False
+    drafts: list[Message] = field(default_factory=list)
+    asked: set[int] = field(default_factory=set)  # messages that it cancelled by id or correlation id
+    stops: list[Stop] = field(default_factory=list)
+    snapshot: set[int] | None = None  # the messages that it sees waiting, if it sees only these
+
+    def end(self) -> None:
+        self.is_open, self.snapshot = False, None
+        self.drafts, self.asked, self.stops = [], set(), []
 
 
 class World:
@@ -38,6 +68,8 @@ class World:
         for connection in (*self.producers, *self.claimers, self.completing, self.slow):
             # One thread plays all sessions: a call that would wait for another session is given up instead.
             connection.execute("SET lock_timeout = '15ms'")
+        # So that sweep forgets a tag as soon as nothing can come that it covers, and not by the hour of the run.
+        self.judge.execute("ALTER TABLE outbox.stop ALTER requested_at SET DEFAULT outbox.clock() - interval '10 min'")
 
     def connections(self) -> Iterator[psycopg.Connection[Any]]:
         yield from (self.judge, *self.producers, *self.claimers, self.completing, self.slow)
@@ -47,7 +79,7 @@ class World:
         for connection in self.connections():
             connection.rollback()
             connection.execute("SELECT setseed(0.5)")
-        for table in ("message", "wakeup", "chat", "attempt", "finished", "dead_letter", "worker", "bucket", "bot"):
+        for table in (*EMPTIED, *EMPTIED_LAST):
             self.judge.execute(f"DELETE FROM outbox.{table}")
         self.judge.execute("ALTER SEQUENCE outbox.message_id_seq RESTART")
         self.clock.set(self.start_at)

@@ -99,6 +99,31 @@ async def test_a_new_holder_counts_what_ended_with_a_tag(db):
     assert db.execute("SELECT tag, expired FROM outbox.broadcast") == [("sale", 1)]
 
 
+async def test_nothing_is_swept_while_nothing_is_cancelled_and_a_cancel_is_seen_with_the_next_renewal(db):
+    sweeps = "SELECT runs FROM outbox.housekeeping WHERE duty = 'sweep'"
+    async with keeping_house(db.url, "a") as housekeeper:
+        await until(lambda: housekeeper.holds)
+        db.execute("INSERT INTO outbox.message (chat_id, payload, tag) VALUES (1, '{}', 'sale')")
+        db.execute("SELECT outbox.watch(1)")
+        await asyncio.sleep(0.5)
+        assert db.execute(sweeps) == []
+        db.execute("SELECT outbox.cancel(p_tag => 'sale')")
+        await until(lambda: db.execute("SELECT 1 FROM outbox.history WHERE status = 'cancelled'"))
+
+
+def test_a_sweep_is_due_for_a_cancel_and_for_a_watch_that_ran_out(db, clock):
+    due = "SELECT outbox.sweep_is_due()"
+    db.execute("INSERT INTO outbox.message (chat_id, payload) VALUES (1, '{}')")
+    db.execute("SELECT outbox.watch(1, 60)")
+    assert db.execute(due) == [(False,)]
+    clock.advance(61)
+    assert db.execute(due) == [(True,)]
+    db.execute("SELECT outbox.sweep()")
+    assert db.execute(due) == [(False,)]
+    db.execute("SELECT outbox.cancel(1)")
+    assert db.execute(due) == [(True,)]
+
+
 async def test_a_duty_that_is_cut_off_for_its_length_gets_the_time_it_needs(db):
     """Its statement is cancelled by the worker's own timeout first."""
     db.execute(

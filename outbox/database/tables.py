@@ -136,6 +136,7 @@ message = Table(
         "chat_id",
         "bot",
         "collapse_key",
+        text("coalesce(target_id, '0'::bigint)"),
         "next_attempt_at",
         "id",
         postgresql_where=text("collapse_key IS NOT NULL"),

@@ -11,6 +11,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 DECLARE
     v_bot text := lower(p_bot);
     v_ids bigint[];
+    v_asked int;
 BEGIN
     IF num_nonnulls(p_id, p_tag, p_correlation_id) <> 1 THEN
         RAISE EXCEPTION 'cancel takes one of id, tag and correlation_id, not %',
@@ -31,7 +32,12 @@ BEGIN
     END IF;
     INSERT INTO outbox.request (chat_id, bot, message_id)
     SELECT m.chat_id, m.bot, m.id
-      FROM unnest(v_ids) u CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = u LIMIT 1) m;
+      FROM unnest(v_ids) u CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = u LIMIT 1) m
+     WHERE (SELECT true FROM outbox.request q WHERE q.message_id = u LIMIT 1) IS NULL;
+    GET DIAGNOSTICS v_asked = ROW_COUNT;
+    IF v_asked = 0 THEN
+        RETURN v_ids <> '{}';
+    END IF;
     -- What is scheduled is looked at now; of many it is housekeeping that comes by, or their wakeups would stand before
     -- everybody else's.
     PERFORM outbox.file_wakeups(m.bot, array_agg(m.chat_id), array_agg(m.priority), array_agg(outbox.clock()))

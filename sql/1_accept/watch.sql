@@ -18,7 +18,7 @@ BEGIN
     SELECT p_id, outbox.clock() + make_interval(secs => p_for_s)
      WHERE EXISTS (SELECT FROM outbox.message m WHERE m.id = p_id)
        AND NOT EXISTS (SELECT FROM outbox.watch w
-                        WHERE w.message_id = p_id AND w.until >= outbox.clock() + make_interval(secs => p_for_s / 2));
+                        WHERE w.message_id = p_id AND w.until >= outbox.clock() + make_interval(secs => greatest(p_for_s - 5, p_for_s / 2)));
     SELECT s.* INTO status, attempts, next_attempt_at, finished_at, telegram_message_id, error_class, error_text,
                     cancel_requested
       FROM outbox.status(p_id) s;

@@ -87,8 +87,8 @@ BEGIN
         RETURN QUERY
         SELECT m.bot, m.chat_id::text, m.id, l.attempt, m.method,
                CASE WHEN m.target_id IS NULL THEN p.payload
-                    ELSE outbox.aim_payload(m.method, p.payload, m.chat_id,
-                             (SELECT t.telegram_message_id FROM outbox.find_target(m.target_id, m.bot, m.chat_id) t))
+                    ELSE (SELECT outbox.aim_payload(m.method, p.payload, m.chat_id, t.telegram_message_id, t.message_ids)
+                            FROM outbox.find_target(m.target_id, m.bot, m.chat_id) t)
                END, m.priority, m.on_uncertain, m.correlation_id,
                v_claim.slot[l.place], v_claim.slot_at[l.place], m.created_at, NULL::timestamptz, NULL::float8, NULL::text[]
           FROM unnest(v_claim.lanes) WITH ORDINALITY

@@ -95,8 +95,8 @@ BEGIN
                                     WHERE m.chat_id = l AND m.bot = p_bot AND m.collapse_key = h.collapse_key
                                       AND m.next_attempt_at <= p_now AND m.id <> h.id
                                       -- An edit supersedes edits of the same message, and not that message.
-                                      AND m.target_id IS NOT DISTINCT FROM h.target_id) AS collapses,
-                   CASE WHEN h.target_id IS NOT NULL THEN
+                                      AND coalesce(m.target_id, 0) = coalesce(h.target_id, 0)) AS collapses,
+                   CASE WHEN h.target_id IS NOT NULL AND coalesce(w.at <= p_until, true) THEN
                        (SELECT t.state FROM outbox.find_target(h.target_id, p_bot, l) t) END AS target,
                    c.last_sent_at > p_now + interval '1 s' AS is_ahead, c.moved_to IS NOT NULL AS has_moved
               FROM unnest(v_free) l

@@ -4,7 +4,8 @@
 -- Locks: nothing.  Cost: a probe in message, in each kept day of finished, and in dead_letter; PL/pgSQL, because a plan that
 -- names finished opens every day.
 CREATE OR REPLACE FUNCTION outbox.find_target(
-    p_id bigint, p_bot text, p_chat_id text, OUT state text, OUT telegram_message_id bigint)
+    p_id bigint, p_bot text, p_chat_id text, OUT state text, OUT telegram_message_id bigint,
+    OUT message_ids jsonb)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     m record;
@@ -20,7 +21,11 @@ BEGIN
         state := CASE WHEN f.status <> 'sent' THEN 'not_sent'
                       WHEN f.bot <> p_bot OR f.chat_id <> p_chat_id OR f.telegram_message_id IS NULL THEN 'missing'
                       ELSE 'sent' END;
-        telegram_message_id := CASE WHEN state = 'sent' THEN f.telegram_message_id END;
+        IF state = 'sent' THEN
+            telegram_message_id := f.telegram_message_id;
+            -- Of an album all of them.
+            message_ids := coalesce(f.telegram_answer -> 'message_ids', jsonb_build_array(f.telegram_message_id));
+        END IF;
         RETURN;
     END IF;
     state := CASE WHEN EXISTS (SELECT FROM outbox.dead_letter d WHERE d.id = p_id) THEN 'died' ELSE 'missing' END;
@@ -32,8 +37,8 @@ COMMENT ON FUNCTION outbox.find_target IS 'What came of a message that another o
 -- Locks: nothing.  Cost: one copy of the payload.
 -- Bot API: send* and the like answer by reply_parameters; deleteMessages, copyMessages and forwardMessages take a list;
 -- everything else that names a message takes message_id. Copies are made within the chat unless from_chat_id says otherwise.
-CREATE OR REPLACE FUNCTION outbox.aim_payload(p_method text, p_payload jsonb, p_chat_id text, p_message_id bigint)
-RETURNS jsonb
+CREATE OR REPLACE FUNCTION outbox.aim_payload(
+    p_method text, p_payload jsonb, p_chat_id text, p_message_id bigint, p_message_ids jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
            WHEN lower(p_method) LIKE 'send%' THEN
@@ -46,9 +51,9 @@ LANGUAGE sql IMMUTABLE AS $$
                    || jsonb_build_object('message_id', p_message_id)
            WHEN lower(p_method) IN ('copymessages', 'forwardmessages') THEN
                jsonb_build_object('from_chat_id', p_chat_id) || p_payload
-                   || jsonb_build_object('message_ids', jsonb_build_array(p_message_id))
+                   || jsonb_build_object('message_ids', p_message_ids)
            WHEN lower(p_method) = 'deletemessages' THEN
-               p_payload || jsonb_build_object('message_ids', jsonb_build_array(p_message_id))
+               p_payload || jsonb_build_object('message_ids', p_message_ids)
            ELSE p_payload || jsonb_build_object('message_id', p_message_id) END
 $$;
 COMMENT ON FUNCTION outbox.aim_payload IS 'A payload with Telegram''s id of the message that it edits or answers. Part of claim.';

@@ -21,7 +21,7 @@ BEGIN
               FROM outbox.message m
              WHERE m.chat_id = h.chat_id AND m.bot = p_bot AND m.collapse_key = h.collapse_key
                AND m.next_attempt_at <= p_now
-               AND m.target_id IS NOT DISTINCT FROM h.target_id
+               AND coalesce(m.target_id, 0) = coalesce(h.target_id, 0)
              ORDER BY m.next_attempt_at, m.id LIMIT least(101, p_most - v_ended + 1)),
         newest AS (SELECT max(d.id) FILTER (WHERE d.ends IS NULL) AS id FROM due d)
         SELECT n.id AS newest,

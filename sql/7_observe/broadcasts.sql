@@ -6,7 +6,7 @@
 CREATE OR REPLACE FUNCTION outbox.broadcast_state(
     OUT is_own boolean, OUT is_adopted boolean, OUT from_xid xid8, OUT below_xid xid8, OUT own_since timestamptz,
     OUT measured_at timestamptz, OUT before_at timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     SELECT o.is_own, o.is_adopted,
            CASE WHEN o.is_own THEN m.measured_xid ELSE '0' END,
            -- Not beyond: what a dump brought may bear numbers that we have not reached yet. Own rows of this transaction

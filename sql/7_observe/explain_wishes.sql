@@ -25,6 +25,7 @@ BEGIN
     IF m.collapse_key IS NOT NULL THEN
         v_newest := (SELECT max(x.id) FROM outbox.message x
                       WHERE x.chat_id = m.chat_id AND x.bot = m.bot AND x.collapse_key = m.collapse_key
+                        AND coalesce(x.target_id, 0) = coalesce(m.target_id, 0)
                         AND x.next_attempt_at <= p_now AND NOT outbox.is_cancelled(x));
         IF v_newest > m.id THEN
             reasons := reasons || format('message %s with its collapse key is newer and takes its place', v_newest);

@@ -223,6 +223,7 @@ def test_cancelling_twice_is_cancelling_once(connection: Connection, sender: Sen
     message_id = insert(connection, 1)
     assert cancel(connection, message_id)
     assert cancel(connection, message_id)
+    assert left(connection) == (1, 1)
     sender.claim()
     assert left(connection) == (0, 0)
     assert status(connection, message_id) == "cancelled"

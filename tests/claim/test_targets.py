@@ -212,3 +212,12 @@ def test_a_target_and_its_follower_that_ended_up_in_two_chats_can_both_be_retrie
     sender.answer(sender.take(1), telegram_message_id=900)
     sender.deliver(2)
     assert ended(connection, follower) == ("dead", "target_missing")
+
+
+def test_all_messages_of_an_album_are_deleted_by_it(connection: Connection, sender: Sender) -> None:
+    target = insert(connection, 1, {"media": [{}, {}]}, method="sendMediaGroup")
+    insert(connection, 1, method="deleteMessages", target_id=target)
+    album = {"message_id": 501, "message_ids": [501, 502]}
+    sender.answer(sender.take(1), telegram_message_id=501, telegram_answer=album)
+    [lane] = sender.take(1)
+    assert lane.payload["message_ids"] == [501, 502]

@@ -16,8 +16,9 @@ def upgrade() -> None:
         CREATE INDEX message_correlation ON outbox.message (correlation_id);
         -- With the time, so that what is scheduled under a key is not walked through for what is due.
         DROP INDEX outbox.message_collapse;
-        CREATE INDEX message_collapse ON outbox.message
-            (chat_id, bot, collapse_key, coalesce(target_id, 0::bigint), next_attempt_at, id) WHERE collapse_key IS NOT NULL;
+        CREATE INDEX message_collapse
+            ON outbox.message (chat_id, bot, collapse_key, coalesce(target_id, 0::bigint), next_attempt_at, id)
+            WHERE collapse_key IS NOT NULL;
         CREATE INDEX dead_letter_tag ON outbox.dead_letter (tag, status) WHERE tag IS NOT NULL;
 
         -- Both tables were empty: nothing wrote to them.

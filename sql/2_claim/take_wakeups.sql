@@ -132,8 +132,7 @@ BEGIN
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'collapse') AS collapsing,
                array_agg(j.id) FILTER (WHERE j.verdict = 'collapse') AS collapsing_heads,
                array_agg(j.chat_id) FILTER (WHERE j.verdict = 'behind') AS behind,
-               array_agg(j.chat_id) FILTER (WHERE j.verdict = 'orphan') AS orphaned,
-               array_agg(j.id) FILTER (WHERE j.verdict = 'orphan') AS orphans
+               array_agg(j.chat_id) FILTER (WHERE j.verdict = 'orphan') AS orphaned
           INTO r FROM judged j;
         IF cardinality(r.lanes) > v_want THEN
             -- Those that are due first go; the others keep their turn.
@@ -170,11 +169,11 @@ BEGIN
             cleared := cleared || r.behind;
             ended := ended + outbox.go_behind_targets(p_bot, r.behind, p_now, p_may_end - ended);
         END IF;
-        IF r.orphans IS NOT NULL THEN
+        IF r.orphaned IS NOT NULL THEN
             EXIT WHEN ended >= p_may_end;
             v_cleared := v_cleared || r.orphaned;
             cleared := cleared || r.orphaned;
-            ended := ended + outbox.end_followers(p_bot, r.orphans, p_now, p_may_end - ended);
+            ended := ended + outbox.end_followers(p_bot, r.orphaned, p_now, p_may_end - ended);
         END IF;
         IF r.collapsing IS NOT NULL THEN
             EXIT WHEN ended >= p_may_end;

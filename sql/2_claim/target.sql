@@ -51,7 +51,8 @@ LANGUAGE sql IMMUTABLE AS $$
                    || jsonb_build_object('message_id', p_message_id)
            WHEN lower(p_method) IN ('copymessages', 'forwardmessages') THEN
                jsonb_build_object('from_chat_id', p_chat_id) || p_payload
-                   || jsonb_build_object('message_ids', p_message_ids)
+                   -- One: the call was given the places of one.
+                   || jsonb_build_object('message_ids', jsonb_build_array(p_message_id))
            WHEN lower(p_method) = 'deletemessages' THEN
                p_payload || jsonb_build_object('message_ids', p_message_ids)
            ELSE p_payload || jsonb_build_object('message_id', p_message_id) END

@@ -28,27 +28,35 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION outbox.go_behind_targets IS 'Puts messages behind those that they edit or answer. Part of claim.';
 
--- Promise: heads whose targets will not go, and what follows the same targets among the first 100 of their lanes, end with a
--- class that says so, p_most in all: as dead letters where a person may still mend it (target_died, target_missing), as
--- discarded where the target ended on purpose (target_not_sent). Returns how many.
--- Locks: nothing; the caller holds the lanes.  Cost: one find_target per lane, one ending each.
-CREATE OR REPLACE FUNCTION outbox.end_followers(p_bot text, p_heads bigint[], p_now timestamptz, p_most int) RETURNS int
+-- Promise: among the first 100 of these lanes, those whose targets will not go end with a class that says so, p_most in all:
+-- as dead letters where a person may still mend it (target_died, target_missing), as discarded where the target ended on
+-- purpose (target_not_sent). Returns how many.
+-- Locks: nothing; the caller holds the lanes.  Cost: one find_target per target, one ending each.
+CREATE OR REPLACE FUNCTION outbox.end_followers(p_bot text, p_chat_ids text[], p_now timestamptz, p_most int) RETURNS int
 LANGUAGE plpgsql AS $$
 DECLARE
     v_endings outbox.ending[];
 BEGIN
     v_endings := ARRAY(
-        SELECT ROW(m.id, CASE t.state WHEN 'not_sent' THEN 'discarded' ELSE 'dead' END, m.attempts, m.calls, NULL,
-                   'target_' || t.state,
-                   CASE t.state WHEN 'died' THEN format('its target %s is a dead letter', m.target_id)
-                                WHEN 'not_sent' THEN format('its target %s ended unsent', m.target_id)
-                                ELSE format('no message of this chat with an id of Telegram''s is known as %s', m.target_id)
+        WITH follower AS MATERIALIZED (
+            -- The chat from the array and not from a row: else statistics lead to a sort of the whole lane.
+            SELECT l AS chat_id, m.id, m.target_id, m.attempts, m.calls
+              FROM unnest(p_chat_ids) l
+             CROSS JOIN LATERAL outbox.first_due(l, p_bot, p_now) m
+             WHERE m.target_id IS NOT NULL),
+        gone AS MATERIALIZED (
+            SELECT d.chat_id, d.target_id, t.state
+              FROM (SELECT DISTINCT f.chat_id, f.target_id FROM follower f) d
+             CROSS JOIN LATERAL outbox.find_target(d.target_id, p_bot, d.chat_id) t
+             WHERE t.state NOT IN ('sent', 'waits'))
+        SELECT ROW(f.id, CASE g.state WHEN 'not_sent' THEN 'discarded' ELSE 'dead' END, f.attempts, f.calls, NULL,
+                   'target_' || g.state,
+                   CASE g.state WHEN 'died' THEN format('its target %s is a dead letter', f.target_id)
+                                WHEN 'not_sent' THEN format('its target %s ended unsent', f.target_id)
+                                ELSE format('no message of this chat with an id of Telegram''s is known as %s', f.target_id)
                    END, NULL, NULL)::outbox.ending
-          FROM unnest(p_heads) u
-         CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = u LIMIT 1) h
-         CROSS JOIN LATERAL (SELECT * FROM outbox.find_target(h.target_id, h.bot, h.chat_id) OFFSET 0) t
-         CROSS JOIN LATERAL outbox.first_due(h.chat_id, p_bot, p_now) m
-         WHERE t.state NOT IN ('sent', 'waits') AND m.target_id = h.target_id
+          FROM follower f
+          JOIN gone g ON g.chat_id = f.chat_id AND g.target_id = f.target_id
          LIMIT p_most);
     PERFORM outbox.finish_messages(v_endings);
     RETURN cardinality(v_endings);

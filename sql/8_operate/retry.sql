@@ -49,7 +49,7 @@ BEGIN
     RETURN v_moved;
 END $$;
 COMMENT ON FUNCTION outbox.retry(bigint[], text, text, text, timestamptz, timestamptz, text, int, boolean, text) IS
-    'Puts dead letters back into their lanes, oldest first; all conditions given must hold, since and until are about the time of death, text is part of error_text. Returns how many: call again until 0. Messages of status uncertain may have arrived: p_status => ''dead'' leaves them out. With autocommit: workers'' results for these chats wait for the commit. Audited.';
+    'Puts dead letters back into their lanes, oldest first; all conditions given must hold, since and until are about the time of death, text is part of error_text. Returns how many: call again until 0. Messages of status uncertain may have arrived: p_status => ''dead'' leaves them out. One whose tag was cancelled within the last minutes ends as cancelled. With autocommit: workers'' results for these chats wait for the commit. Audited.';
 
 -- Promise: retry for one dead letter; 0: there is none of that id.  Locks and Cost: see above.
 CREATE OR REPLACE FUNCTION outbox.retry(p_id bigint) RETURNS bigint

@@ -221,3 +221,21 @@ def test_all_messages_of_an_album_are_deleted_by_it(connection: Connection, send
     sender.answer(sender.take(1), telegram_message_id=501, telegram_answer=album)
     [lane] = sender.take(1)
     assert lane.payload["message_ids"] == [501, 502]
+
+
+def test_followers_of_many_targets_that_are_gone_end_a_hundred_at_a_time(
+    connection: Connection, frozen: FrozenClock, sender: Sender
+) -> None:
+    targets = [insert(connection, 1) for _ in range(60)]
+    connection.execute("SELECT outbox.cancel(id) FROM outbox.message")
+    connection.execute(
+        "INSERT INTO outbox.message (chat_id, payload, target_id) SELECT '1', '{}', t FROM unnest(%s::bigint[]) t",
+        [targets],
+    )
+    for _ in range(4):
+        sender.claim()
+        frozen.advance(0.01)
+    assert connection.execute("SELECT status, count(*) FROM outbox.history GROUP BY 1 ORDER BY 1").fetchall() == [
+        ("cancelled", 60),
+        ("discarded", 60),
+    ]

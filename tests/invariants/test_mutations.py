@@ -254,13 +254,13 @@ MUTATIONS = [
         "a head collapses with what has another target",
         "2_claim/take_wakeups.sql",
         scenes_wishes.a_follower_does_not_supersede_its_own_target,
-        ((" AND m.target_id IS NOT DISTINCT FROM h.target_id", ""),),
+        ((" AND coalesce(m.target_id, 0) = coalesce(h.target_id, 0)", ""),),
     ),
     Mutation(
         "the newest supersedes what has another target",
         "6_complete/supersede.sql",
         scenes_wishes.a_follower_supersedes_no_message_of_its_own,
-        ((" AND m.target_id IS NOT DISTINCT FROM h.target_id", ""),),
+        ((" AND coalesce(m.target_id, 0) = coalesce(h.target_id, 0)", ""),),
     ),
     Mutation(
         "a follower does not go behind its target",

@@ -6,9 +6,12 @@ ones go on beside them, and while the tag is cancelled. A wait runs from just be
 arrives. After the cancel's commit: when the last message of the broadcast arrives, and when all are `cancelled`. The
 same once more with 1,000 chats: the size must not matter.
 
-`broadcast-progress`: limits of bot and simulator opened to 2,000/s, which two cores that workers, simulator and
-PostgreSQL share do not reach; the same broadcast goes to its end. Every 3 s outbox.broadcasts is read. Its progress is
-compared with what had ended by then, its ETA with when the last one ended, for as long as 5 s or more were left.
+`broadcast-progress`: the bot's limit opened to 2,000/s, the simulator's taken away; the same broadcast goes to its
+end. Every 3 s outbox.broadcasts is read: its progress is compared with what had ended by then, its ETA with when the
+last one ended, for as long as 5 s or more were left. Two cores that workers, simulator and PostgreSQL share are full
+then, and the pace is whatever they have left; `broadcast-steady` is 30,000 messages at 500/s, which they hold.
+`broadcast-strict` is the first with the simulator's limit at 2,000/s too: what a full machine sends late crowds into
+a window.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ STOPS_S: Final = 0.25
 """The horizon of 100 ms, up to which slots were given; the claim that was under way; 30 ms of jitter, and a machine
 whose two cores all share."""
 OPEN_RATE: Final = 2_000
+STEADY_RATE: Final = 500
+STEADY_CHATS: Final = 30_000
 LOOK_S: Final = 3.0
 LEFT_S: Final = 5.0
 RIGHT: Final = 0.05
@@ -211,15 +216,25 @@ class Told:
 
 
 async def follow_a_broadcast(
-    url: str, chats: int, rate: int, *, every_s: float = LOOK_S, number_of_workers: int = 2, seed: int = 1
+    url: str,
+    chats: int,
+    rate: int,
+    *,
+    limit: int = 0,
+    every_s: float = LOOK_S,
+    number_of_workers: int = 2,
+    seed: int = 1,
 ) -> tuple[list[Told], float, dict[str, Any]]:
-    """Send it to its end and read its progress; return what was told, messages a second, the simulator's figures."""
+    """Send it to its end, `rate` a second, and read its progress; `limit` is the simulator's, 0 none.
+
+    Returns what was told, messages a second, the simulator's figures.
+    """
     tag = "sale"
     told: list[tuple[float, float, float | None]] = []
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("UPDATE outbox.bot SET rate = %s", [rate])
         async with (
-            simulator_process("--rate", str(rate), "--seed", str(seed)) as telegram,
+            simulator_process("--rate", str(limit), "--seed", str(seed)) as telegram,
             workers(url, *[telegram.url] * number_of_workers),
         ):
             await _warm(connection, telegram)
@@ -252,19 +267,29 @@ def eta_errors(told: Sequence[Told], left_s: float = LEFT_S) -> list[float]:
     return [abs(one.eta_s - one.left_s) / one.left_s for one in told if one.eta_s is not None and one.left_s >= left_s]
 
 
-def _progress(server: Server, size: Size) -> Iterator[Figure]:
-    chats = size.of(CHATS, 5_000)
-    with server.database("progress") as url:
-        told, per_s, stats = asyncio.run(follow_a_broadcast(url, chats, OPEN_RATE, seed=size.seed))
-    errors = eta_errors(told)
-    yield Figure(f"{chats:,} messages at {OPEN_RATE:,}/s at most: reached", per_s, "msg/s")
-    wrong = max(abs(one.progress - one.true_progress) for one in told)
-    yield Figure(f"error of the progress, most of {len(told)}", wrong, "share", at_most=RIGHT)
-    without = sum(one.eta_s is None and one.left_s >= LEFT_S for one in told)
-    yield Figure("times without an ETA", without, "")
-    for words, share, most in (("p50", 0.5, None), ("p90", 0.9, RIGHT), ("most", 1.0, None)):
-        yield Figure(f"error of the ETA, {words} of {len(errors)}", percentile(errors, share), "share", at_most=most)
-    yield Figure("429s", sum(stats["rejected"].values()), "", at_most=0)
+def _progress(chats: int, rate: int, limit: int) -> Case:
+    def measure(server: Server, size: Size) -> Iterator[Figure]:
+        count = size.of(chats, 5_000)
+        with server.database("progress") as url:
+            told, per_s, stats = asyncio.run(follow_a_broadcast(url, count, rate, limit=limit, seed=size.seed))
+        errors = eta_errors(told)
+        yield Figure(f"{count:,} messages at {rate:,}/s at most: reached", per_s, "msg/s")
+        wrong = max(abs(one.progress - one.true_progress) for one in told)
+        yield Figure(f"error of the progress, most of {len(told)}", wrong, "share", at_most=RIGHT)
+        without = sum(one.eta_s is None and one.left_s >= LEFT_S for one in told)
+        yield Figure("times without an ETA", without, "", at_most=0)
+        for words, share, most in (("p50", 0.5, None), ("p90", 0.9, RIGHT), ("most", 1.0, None)):
+            yield Figure(
+                f"error of the ETA, {words} of {len(errors)}", percentile(errors, share), "share", at_most=most
+            )
+        yield Figure("429s", sum(stats["rejected"].values()), "", at_most=0)
+
+    return measure
 
 
-CASES: Final[dict[str, Case]] = {"broadcast": _broadcast, "broadcast-progress": _progress}
+CASES: Final[dict[str, Case]] = {
+    "broadcast": _broadcast,
+    "broadcast-progress": _progress(CHATS, OPEN_RATE, 0),
+    "broadcast-steady": _progress(STEADY_CHATS, STEADY_RATE, 0),
+    "broadcast-strict": _progress(CHATS, OPEN_RATE, OPEN_RATE),
+}

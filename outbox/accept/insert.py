@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from outbox.accept.columns import TYPES, columns_of, parameter
@@ -25,26 +25,28 @@ DEFAULTS: Final = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Statement:
     """One INSERT … RETURNING id, and what tells keyed messages apart: correlation_id."""
 
-    placed: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    """The messages in the order of insertion: place in the caller's order, columns as text."""
+    messages: list[dict[str, str]]
+    """The messages' columns as text, in the order of insertion."""
+    places: Sequence[int]
+    """The place of each in the caller's order."""
 
     def query(self) -> Query:
         """Return text and parameters: a parameter for each column, whatever the number of messages."""
-        set_somewhere = set[str]().union(*(columns for _, columns in self.placed))
+        set_somewhere = set[str]().union(*self.messages)
         returning = ["id", "correlation_id"] if "idempotency_key" in set_somewhere else ["id"]
         names = [name for name in TYPES if name in set_somewhere]
-        if len(self.placed) == 1:
-            [(_, columns)] = self.placed
+        if len(self.messages) == 1:
+            [columns] = self.messages
             cells = [parameter(number, TYPES[name]) for number, name in enumerate(names, 1)]
             text = _insert(names, f"VALUES ({', '.join(cells)})", returning)
             return Query(text, [columns[name] for name in names])
         arrays, selected = [], []
         for name in names:
-            values = [columns.get(name) for _, columns in self.placed]
+            values = [columns.get(name) for columns in self.messages]
             arrays.append(_array(values))
             one = f"CAST(r.{name} AS {TYPES[name]})"
             selected.append(f"coalesce({one}, {DEFAULTS[name]})" if name in DEFAULTS and None in values else one)
@@ -89,47 +91,77 @@ def _array(values: list[str | None]) -> str:
     return '{"' + quoted + '"}' if None not in values else ('{"' + quoted + '"}').replace('"\0-"', "NULL")
 
 
-def _statements(all_columns: list[dict[str, str]]) -> Iterator[Statement]:
-    statement = Statement()
+def _statements(messages: list[dict[str, str]]) -> Iterator[Statement]:
+    if any("idempotency_key" in columns for columns in messages):
+        yield from _keyed_statements(messages)
+        return
+    # Slices: a tuple and a list entry for each of 100,000 messages made the garbage collector half of the work here.
+    start = characters = 0
+    for place, columns in enumerate(messages):
+        size = _characters(columns)
+        if characters + size > MOST_CHARACTERS and place > start:
+            yield Statement(messages[start:place], range(start, place))
+            start, characters = place, 0
+        characters += size
+    if start < len(messages):
+        yield Statement(messages[start:], range(start, len(messages)))
+
+
+def _keyed_statements(messages: list[dict[str, str]]) -> Iterator[Statement]:
+    placed: list[dict[str, str]] = []
+    places: list[int] = []
     characters = 0
     seen: dict[str, bool] = {}  # correlation ids of this statement: whether a keyed message has it
-    for place, columns in _without_deadlocks(all_columns):
+    for place in _without_deadlocks(messages):
+        columns = messages[place]
         keyed = "idempotency_key" in columns
         if keyed and "correlation_id" not in columns:
             # The only column that may be read back and can tell which message was not stored.
             columns = columns | {"correlation_id": str(uuid.uuid4())}
         name = columns.get("correlation_id")
-        size = sum(map(len, columns.values()))
-        if statement.placed and (
+        size = _characters(columns)
+        if placed and (
             characters + size > MOST_CHARACTERS or (name is not None and name in seen and (keyed or seen[name]))
         ):
-            yield statement
-            statement, characters, seen = Statement(), 0, {}
-        statement.placed.append((place, columns))
+            yield Statement(placed, places)
+            placed, places, characters, seen = [], [], 0, {}
+        placed.append(columns)
+        places.append(place)
         characters += size
         if name is not None:
             seen[name] = keyed or seen.get(name, False)
-    if statement.placed:
-        yield statement
+    yield Statement(placed, places)
 
 
-def _without_deadlocks(all_columns: list[dict[str, str]]) -> list[tuple[int, dict[str, str]]]:
-    """Return the messages, numbered, in an order in which two calls with the same keys wait for each other, no more.
+def _characters(columns: dict[str, str]) -> int:
+    return sum(map(len, columns.values()))
+
+
+def _without_deadlocks(messages: list[dict[str, str]]) -> Iterable[int]:
+    """Return the places in an order in which two calls with the same keys wait for each other, no more.
 
     By chat: a key belongs to one message and that to one chat. Not by key: the ids are drawn in this order, and within
     a chat they are the order of sending, which is the caller's to say.
     """
-    placed = list(enumerate(all_columns))
-    if sum("idempotency_key" in columns for columns in all_columns) > 1:
-        placed.sort(key=lambda one: (one[1].get("bot", "default").lower(), one[1]["chat_id"].lower()))
-    return placed
+    places = range(len(messages))
+    if sum("idempotency_key" in columns for columns in messages) > 1:
+        return sorted(places, key=lambda place: _lane(messages[place]))
+    return places
 
 
-def _placed_ids(statement: Statement, rows: Rows) -> Iterator[tuple[int, int]]:
+def _lane(columns: dict[str, str]) -> tuple[str, str]:
+    return columns.get("bot", "default").lower(), columns["chat_id"].lower()
+
+
+def _placed_ids(statement: Statement, rows: Rows) -> Iterable[tuple[int, int]]:
     """Rows come back in the order of insertion; only keyed messages can be missing, and each has a name of its own."""
+    if len(rows) == len(statement.messages):
+        return zip(statement.places, (int(row[0]) for row in rows), strict=True)
     left = iter(rows)
     row = next(left, None)
-    for place, columns in statement.placed:
+    placed = []
+    for place, columns in zip(statement.places, statement.messages, strict=True):
         if row is not None and ("idempotency_key" not in columns or row[1] == columns["correlation_id"]):
-            yield place, int(row[0])
+            placed.append((place, int(row[0])))
             row = next(left, None)
+    return placed

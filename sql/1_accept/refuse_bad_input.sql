@@ -1,5 +1,5 @@
 -- Promise: a row of outbox.message is one that Telegram could be asked to deliver, or its writer is told what to change.
--- Locks: nothing.  Cost: good rows never enter PL/pgSQL, the tests stand in the trigger's WHEN
+-- Locks: nothing.  Cost: rows in no doubt never enter PL/pgSQL, the tests stand in the trigger's WHEN
 -- (measured on the prototype: 60 k rows/s against 40 k).
 -- Not a CHECK and not NOT NULL alone: their DETAIL would print the payload.
 CREATE OR REPLACE FUNCTION outbox.refuse_bad_input() RETURNS trigger
@@ -78,8 +78,9 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'outbox.message'::regclass AND tgname = 'refuse_bad_input') THEN
         CREATE TRIGGER refuse_bad_input BEFORE INSERT ON outbox.message FOR EACH ROW
         WHEN ((NEW.priority BETWEEN 0 AND 3
-               AND NEW.chat_id ~ '^(-?[1-9][0-9]{0,18}|@[a-z][a-z0-9_]{2,63})$'
-               AND NEW.method ~ '^[A-Za-z]{2,64}$'
+               -- Without counted repeats, which cost 2 to 5 us more a row (measured); the function counts what is longer.
+               AND NEW.chat_id ~ '^(-?[1-9][0-9]*|@[a-z][a-z0-9_][a-z0-9_]+)$' AND length(NEW.chat_id) < 20
+               AND NEW.method !~ '[^A-Za-z]' AND length(NEW.method) BETWEEN 2 AND 64
                AND jsonb_typeof(NEW.payload) = 'object'
                -- As text, as it will be sent: what is stored may be compressed, and 1e100000 is short in storage.
                AND octet_length(NEW.payload::text) <= 262144

@@ -234,6 +234,11 @@ class Follower:
             if message.key == key and message.status == "queued":
                 message.chat_id = SUPERGROUP
 
+    def _flying_again(self, ended: list[Flight]) -> list[Flight]:
+        """Of these those whose messages are in flight anew, if any: there a late answer does the most harm."""
+        flying = {flight.lane.message_id for flight in self.flights.values()}
+        return [flight for flight in ended if flight.lane.message_id in flying] or ended[-8:]
+
     def _may_have_to_wait(self, flight: Flight) -> bool:
         """A late answer for what has moved: complete() comes to the new lane out of order, and asks for it in vain."""
         has_moved = self.messages[flight.lane.message_id].chat_id != flight.lane.chat_id

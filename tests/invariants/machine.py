@@ -45,6 +45,11 @@ class Machine(Applications, RuleBasedStateMachine):
 
     # Workers
 
+    # Twice, because a rule's weight is how often it stands here: most steps should carry messages on.
+    @rule(worker=st.integers(0, 1))
+    def claim_all(self, worker: int) -> None:
+        self.claim_now(worker, 6, BOTS)
+
     @rule(worker=st.integers(0, 1), n=st.integers(1, 6), bots=st.sampled_from([BOTS, BOTS, ("a",), ("b",)]))
     def claim_now(self, worker: int, n: int, bots: tuple[str, ...]) -> None:
         chosen = self.workers[worker]
@@ -71,7 +76,7 @@ class Machine(Applications, RuleBasedStateMachine):
         else:
             worker.connection.rollback()
 
-    # Twice, because a rule's weight is how often it stands here: most flights should end by an answer.
+    # Twice, too: most flights should end by an answer.
     @precondition(lambda self: self.flights)
     @rule(data=st.data(), worker=st.integers(0, 1), outcome=st.sampled_from(OUTCOMES))
     def complete_flights_at_once(self, data: st.DataObject, worker: int, outcome: str) -> None:
@@ -139,7 +144,7 @@ class Machine(Applications, RuleBasedStateMachine):
     @rule(data=st.data(), outcome=st.sampled_from(OUTCOMES))
     def answer_late(self, data: st.DataObject, outcome: str) -> None:
         """A worker that was reaped still tells how its call ended."""
-        flight = data.draw(st.sampled_from(self.lost))
+        flight = data.draw(st.sampled_from(self._flying_again(self.lost)))
         if self._may_have_to_wait(flight):
             return
         told = self._tell(flight, outcome, 0.0, 5)
@@ -155,7 +160,7 @@ class Machine(Applications, RuleBasedStateMachine):
     @rule(data=st.data())
     def tell_again(self, data: st.DataObject) -> None:
         """A batch whose answer was lost comes again, however much later; its worker may have been reaped since."""
-        flight = data.draw(st.sampled_from(self.answered[-8:]))
+        flight = data.draw(st.sampled_from(self._flying_again(self.answered)))
         if self._may_have_to_wait(flight):
             return
         assert flight.told is not None

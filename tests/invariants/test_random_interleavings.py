@@ -12,16 +12,17 @@ from tests.invariants.machine import Machine
 from tests.invariants.world import World
 
 SHORT = 160
-OFTEN_ENOUGH = {  # per example
-    "completed": 4,
-    "repeated": 0.25,
-    "late": 0.08,
-    "ended superseded": 0.3,
-    "ended cancelled": 1,
-    "cancelled behind a flight": 0.05,
-    "swept": 0.2,
-    "followed": 0.5,
-    "moved": 0.5,
+# Per example. A third of what was seen and less: another version of Hypothesis draws other lives from the same seed.
+OFTEN_ENOUGH = {
+    "completed": 2,
+    "repeated": 0.1,
+    "late": 0.02,
+    "ended superseded": 0.1,
+    "ended cancelled": 0.4,
+    "cancelled behind a flight": 0.02,
+    "swept": 0.03,
+    "followed": 0.15,
+    "moved": 0.15,
     "migrated": 0.006,
 }
 EXAMPLES = int(os.environ.get("OUTBOX_PROPERTY_EXAMPLES", "0"))
@@ -47,5 +48,4 @@ def test_no_interleaving_breaks_an_invariant(db: Database) -> None:
         for what, at_least in OFTEN_ENOUGH.items():
             assert world.happened[what] >= at_least * (EXAMPLES or SHORT), f"the run tests too little: {world.happened}"
     finally:
-        print(world.happened)
         world.close()

@@ -144,6 +144,7 @@ def test_an_address_that_is_taken_is_an_error_here(telegram):
 
 
 def test_its_thread_ends_with_the_block_though_a_client_polls():
+    before = set(threading.enumerate())
     with run_in_thread(Config()) as telegram:
         poller = threading.Thread(target=call, args=(telegram, "getUpdates"), kwargs={"timeout": 50})
         poller.start()
@@ -151,4 +152,4 @@ def test_its_thread_ends_with_the_block_though_a_client_polls():
             pass
     poller.join(10)
     assert not poller.is_alive()
-    assert "simulator" not in {thread.name for thread in threading.enumerate()}
+    assert not set(threading.enumerate()) - before

@@ -57,7 +57,7 @@ async def test_a_broadcast_beside_critical_messages_is_cancelled_and_nothing_of_
 
 
 async def test_the_progress_of_a_broadcast_is_what_has_ended_by_then(db: Database) -> None:
-    told, _, stats = await follow_a_broadcast(db.url, 600, 100, every_s=0.5, number_of_workers=1)
+    told, _, stats = await follow_a_broadcast(db.url, 600, 100, limit=100, every_s=0.5, number_of_workers=1)
 
     assert sum(stats["rejected"].values()) == 0
     assert len(told) > 4

@@ -26,7 +26,7 @@ check: .venv/.installed  ## Format, lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-load: .venv/.installed  ## The long runs: limits, faults, killed workers, outages (26 minutes; SEED=7 ONLY=chaos)
+load: .venv/.installed  ## The long runs: limits, faults, killed workers, outages (34 minutes; SEED=7 ONLY=chaos)
 	@$(BIN)/python -m bench load --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))
 
 bench: .venv/.installed  ## Every figure of docs/performance.md

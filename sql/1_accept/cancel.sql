@@ -9,7 +9,7 @@ RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
-    v_bot text := lower(p_bot);
+    v_bot text := lower(p_bot COLLATE "C");
     v_ids bigint[];
     v_asked int;
 BEGIN

@@ -5,7 +5,7 @@
 CREATE OR REPLACE FUNCTION outbox.refuse_bad_input() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    NEW.bot := lower(NEW.bot);
+    NEW.bot := lower(NEW.bot COLLATE "C");
     -- Telegram's names know no case: one chat must not become two lanes.
     NEW.chat_id := lower(NEW.chat_id);
     IF NEW.bot IS NULL THEN
@@ -88,7 +88,7 @@ BEGIN
                AND coalesce(isfinite(NEW.expires_at), true)
                AND coalesce(NEW.max_attempts >= 1, true)
                AND NEW.on_uncertain IN ('retry', 'hold')
-               AND NEW.bot = lower(NEW.bot) AND length(NEW.bot) <= 63
+               AND NEW.bot = lower(NEW.bot COLLATE "C") AND length(NEW.bot) <= 63
                AND length(NEW.correlation_id) <= 200
                AND coalesce(length(NEW.tag) <= 200, true)
                AND coalesce(length(NEW.collapse_key) <= 200, true)

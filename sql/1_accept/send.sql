@@ -26,7 +26,7 @@ BEGIN
         EXIT WHEN v_id IS NOT NULL;
         -- A later statement, which sees the transaction that the insert waited for.
         SELECT i.message_id INTO v_id FROM outbox.idempotency i
-         WHERE i.key = p_idempotency_key AND i.bot = lower(coalesce(p_bot, 'default'));
+         WHERE i.key = p_idempotency_key AND i.bot = lower(coalesce(p_bot, 'default') COLLATE "C") COLLATE "default";
         -- Neither: the key ran out and was dropped between the two.
         EXIT WHEN v_id IS NOT NULL;
     END LOOP;

@@ -86,15 +86,23 @@ class Settings(BaseSettings):
     )
     admin_addr: Annotated[Address | None, NoDecode] = Field(
         default=Address("127.0.0.1", 8480),
-        description="host:port of the operator's page; `off` for none. Not used yet.",
+        description="host:port of the operator's page; `off` for none. Beyond loopback only with one of the next two.",
     )
     admin_password: SecretStr | None = Field(
-        default=None,
-        description="Password of the operator's page, 8 characters or more. Not used yet.",
+        default=None, description="Password of the operator's page, 8 characters or more."
     )
     trusted_header: str | None = Field(
         default=None,
-        description="HTTP header in which a proxy names the operator, such as X-Forwarded-User. Not used yet.",
+        description="HTTP header in which a proxy names the operator, such as X-Forwarded-User. The proxy must strip it"
+        " from what comes in; only a proxy of a loopback or private address is believed.",
+    )
+    admin_prefix: str = Field(
+        default="", description="Path under which a proxy shows the page, such as /outbox; empty for none."
+    )
+    payload_readers: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(),
+        description="Operators who may read what messages hold, comma-separated, as OUTBOX_TRUSTED_HEADER names them;"
+        " `*` for all who may open the page. Default: nobody.",
     )
 
     @field_validator("api_url")
@@ -149,6 +157,21 @@ class Settings(BaseSettings):
         if value is not None and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value):
             raise ValueError("is not the name of an HTTP header")
         return value
+
+    @field_validator("admin_prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+            raise ValueError("is not a path such as /outbox")
+        return value
+
+    @field_validator("payload_readers", mode="before")
+    @classmethod
+    def _split_readers(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return frozenset(part.strip() for part in value.split(",") if part.strip())
 
     # Last, because pydantic runs `before` validators from the last to the first.
     @field_validator("*", mode="before")

@@ -42,6 +42,7 @@ attempt = Table(
     Column("correlation_id", Text),
     Column("tag", Text),
     Index("attempt_message", "message_id"),
+    Index("attempt_answered", "answered_at"),
     postgresql_partition_by="RANGE (answered_at)",
 )
 
@@ -69,6 +70,12 @@ finished = Table(
     Column("telegram_answer", JSONB),
     Index("finished_commit_order", "xid", "id"),
     Index("finished_correlation", "correlation_id"),
+    Index("finished_chat", "chat_id", "id"),
+    Index("finished_bot", "bot", "id"),
+    Index("finished_tag", "tag", "id", postgresql_where=text("tag IS NOT NULL")),
+    Index("finished_class", "error_class", "id", postgresql_where=text("error_class IS NOT NULL")),
+    Index("finished_status", "status", "id", postgresql_where=text("status <> 'sent'")),
+    Index("finished_unsent", "finished_at", postgresql_where=text("status <> 'sent'")),
     postgresql_partition_by="RANGE (finished_at)",
 )
 
@@ -103,7 +110,28 @@ dead_letter = Table(
     Index("dead_letter_commit_order", "xid", "id"),
     Index("dead_letter_correlation", "correlation_id"),
     Index("dead_letter_age", "died_at"),
+    Index("dead_letter_chat", "chat_id", "id"),
     Index("dead_letter_tag", "tag", "status", postgresql_where=text("tag IS NOT NULL")),
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    numbered(),
+    needed("verb", Text),
+    needed("filter", JSONB),
+    needed("requested_by", Text),
+    needed("requested_at", TIME),
+    Column("per_s", DOUBLE_PRECISION),
+    needed("total", BigInteger),
+    needed("done", BigInteger, "0"),
+    needed("state", Text, "'running'"),
+    Column("finished_at", TIME),
+    Column("last_error", Text),
+    Column("paced_at", TIME),
+    Column("reached_at", TIME),
+    Column("key", Text, unique=True),
+    Index("batch_unfinished", "id", postgresql_where=text("finished_at IS NULL")),
 )
 
 audit = Table(

@@ -106,6 +106,8 @@ chat = Table(
     Column("moved_to", CHAT_ID),
     Column("suppressed_at", TIME),
     Column("replied_at", TIME),
+    Index("chat_suppressed", "chat_id", "bot", postgresql_where=text("suppressed_until IS NOT NULL")),
+    Index("chat_moved", "chat_id", "bot", postgresql_where=text("moved_to IS NOT NULL")),
 )
 
 message = Table(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import io
+import os
 import pkgutil
+import re
 import signal
 import sys
 import traceback
@@ -19,6 +21,16 @@ from outbox.settings import UsageError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+# How the help groups them; a command that stands nowhere here comes last.
+PURPOSES = {
+    "See it work": ("demo", "simulator", "bench"),
+    "Run it": ("up", "worker", "migrate", "adopt", "db"),
+    "Send": ("send", "cancel"),
+    "Look": ("stats", "shape", "show", "explain", "tail", "doctor"),
+    "Put it right": ("dead", "pause", "resume", "suppress", "bot"),
+}
+OTHER = "Other"
 
 
 class Commands(click.Group):
@@ -37,6 +49,27 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by purpose, each with the beginning of its help."""
+        left = self.list_commands(ctx)
+        rows: dict[str, list[tuple[str, str]]] = {}
+        for purpose, names in (*PURPOSES.items(), (OTHER, tuple(left))):
+            for name in names:
+                command = self.get_command(ctx, name) if name in left else None
+                if command is not None and not command.hidden:
+                    left.remove(name)
+                    rows.setdefault(purpose, []).append((name, _short_help(command)))
+        widest = max(len(name) for group in rows.values() for name, _ in group)
+        for purpose, group in rows.items():
+            with formatter.section(purpose):
+                # One column for all sections.
+                formatter.write_dl([(name.ljust(widest), text) for name, text in group])
+
+
+def _short_help(command: click.Command) -> str:
+    """Return the first sentence of a command's help, up to what it adds after a colon or in brackets."""
+    return re.split(r" ?[:;(]", command.get_short_help_str(200))[0].rstrip(". ")
+
 
 def _version() -> str:
     try:
@@ -52,9 +85,15 @@ def outbox(debug: bool) -> None:
     """Deliver Telegram messages that were committed with your data.
 
     \b
-      outbox demo        see it work, nothing to set up
-      outbox migrate     make or upgrade the tables in OUTBOX_DATABASE_URL
-      outbox worker      deliver
+      outbox demo                         see it work, nothing to set up
+      outbox migrate                      make or upgrade the tables in OUTBOX_DATABASE_URL
+      outbox up                           deliver
+      outbox show 17                      why message 17 failed, or what became of it
+      outbox explain 17                   why it still waits, and when it will go
+      eval "$(outbox completion bash)"    complete commands and options with Tab
+
+    \b
+    Each command has --help with an example. Exit: 0 done, 1 failed or not found, 2 wrong usage
     """
 
 
@@ -74,13 +113,19 @@ def main(arguments: list[str] | None = None) -> None:
         code = _report(error, str(error), EXIT_USAGE, debug)
     except click.Abort:
         code = _report(None, "interrupted.", EXIT_INTERRUPTED, debug)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = error.exit_code
+    except click.UsageError as error:
+        code = _report(error, _explain_usage(error), EXIT_USAGE, debug)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:  # `outbox … | head`
-        sys.stderr.close()
+        # What is left in the buffer has nowhere to go; Python would complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_FAILED
     except Exception as error:
         from outbox.operate.explain import explain  # here, because `outbox simulator` needs no database driver
@@ -96,6 +141,14 @@ def _end(number: int, frame: object) -> None:
 def _first_command(arguments: list[str]) -> int:
     """Return the index of the first argument that is no option of the group itself."""
     return next((i for i, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
+
+
+def _explain_usage(error: click.UsageError) -> str:
+    """Return click's words and where the help is, in one line."""
+    text = " ".join(error.format_message().split())
+    if text and text[-1] not in ".?!":
+        text += "."
+    return f"{text} Help: {error.ctx.command_path if error.ctx else 'outbox'} --help"
 
 
 def _report(error: Exception | None, text: str, code: int, debug: bool) -> int:

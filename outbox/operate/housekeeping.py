@@ -6,6 +6,7 @@ pooler cannot hand it to two.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ REPAIR_S: Final = 300.0
 LONG_S: Final = 300.0  # with a large backlog they read for longer than a worker's calls may take
 MEASURE_S: Final = 15.0  # a count of what waits reads every row of it
 SWEEP_FOR_S: Final = 4.0  # at a time: it takes one of the worker's two connections from its messages
+BATCH_STEP_S: Final = 1.0  # between steps of batches of dead letters, while one runs
 
 _FAILURES: Final = (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError)
 
@@ -55,6 +57,7 @@ class Housekeeper:
         self._at_once: list[Job] = []
         self._slow: set[str] = set()
         self._sweeps = False
+        self._runs_batches = False
 
     @property
     def holds(self) -> bool:
@@ -68,6 +71,7 @@ class Housekeeper:
         for duty, every_s, at_once in (
             (self._make_partitions, PARTITIONS_S, True),
             (self._drop_history, RETENTION_S, False),
+            (self._index_history, RETENTION_S, False),
             (self._measure, MEASURE_S, True),
             (self._repair, self._repair_every_s, True),
         ):
@@ -87,7 +91,7 @@ class Housekeeper:
         asked_s = self._now()
         held = self.holds
         # Both in one statement: an idle worker asks for little.
-        query = "SELECT outbox.keep_house(%s), outbox.sweep_is_due()"
+        query = "SELECT outbox.keep_house(%s), outbox.sweep_is_due(), outbox.batch_is_due()"
         answer = await self._try("keep_house", self._connections.call, query, [self._holder])
         if answer is None:
             return
@@ -100,12 +104,20 @@ class Housekeeper:
                 duty.modify(next_run_time=datetime.now(UTC))
         if self.holds and answer[0][1] and not self._sweeps:
             self._scheduler.add_job(self._sweep)
+        if self.holds and answer[0][2] and not self._runs_batches:
+            self._scheduler.add_job(self._run_batches)
 
     async def _make_partitions(self) -> None:
         await self._duty("make_partitions", self._call_and_note, "SELECT outbox.make_partitions()")
 
     async def _drop_history(self) -> None:
         await self._duty("drop_history", self._call_and_note, "SELECT outbox.drop_history()")
+
+    async def _index_history(self) -> None:
+        until_s = self._now() + SWEEP_FOR_S
+        while await self._duty("index_history", self._call_long, "SELECT outbox.index_history()"):
+            if self._now() >= until_s:
+                break
 
     async def _measure(self) -> None:
         query = "SELECT outbox.measure_queue(), outbox.measure_broadcasts()"
@@ -121,6 +133,24 @@ class Housekeeper:
                     break
         finally:
             self._sweeps = False
+
+    async def _run_batches(self) -> None:
+        self._runs_batches = True
+        try:
+            # None: the lease is gone, or the database; the next renewal that finds a batch goes on.
+            while (left := await self._duty("batches", self._step_batches, "SELECT outbox.batch_is_due()")) is not None:
+                if not left:
+                    break
+                await asyncio.sleep(BATCH_STEP_S)
+        finally:
+            self._runs_batches = False
+
+    async def _step_batches(self, duty: str, query: str) -> Any:
+        until_s = self._now() + SWEEP_FOR_S
+        while await self._call_and_note(duty, "SELECT outbox.run_batches()"):
+            if self._now() >= until_s:
+                break
+        return (await self._connections.call(query))[0][0]
 
     async def _repair(self) -> None:
         repaired = await self._duty("repair", self._call_long, "SELECT outbox.repair()")

@@ -46,6 +46,8 @@ def test_every_variable_is_read(monkeypatch, tmp_path):
         "ADMIN_ADDR": "off",
         "ADMIN_PASSWORD": "long enough",
         "TRUSTED_HEADER": "X-Forwarded-User",
+        "ADMIN_PREFIX": "/ops/outbox/",
+        "PAYLOAD_READERS": "ann, bob@ops.example,",
         "TOKENS_FILE": str(tmp_path / "tokens.toml"),
     }
     assert {name.lower() for name in given} == set(Settings.model_fields), "a variable without a test"
@@ -57,6 +59,8 @@ def test_every_variable_is_read(monkeypatch, tmp_path):
     assert settings.data_dir == tmp_path
     assert settings.metrics_addr == ("::", 9000)
     assert settings.admin_addr is None
+    assert settings.admin_prefix == "/ops/outbox"
+    assert settings.payload_readers == {"ann", "bob@ops.example"}
     assert settings.tokens_file == tmp_path / "tokens.toml"
     assert "secret" not in repr(settings)
     assert "long enough" not in repr(settings)
@@ -78,6 +82,8 @@ def test_every_variable_has_a_description():
         ("ONLY_CHATS", "42,bob", "'bob', which is neither a number nor an @name"),
         ("ONLY_CHATS", "42,0043", "'0043', which is neither a number nor an @name"),
         ("TRUSTED_HEADER", "X User", "is not the name of an HTTP header"),
+        ("ADMIN_PREFIX", "outbox", "is not a path such as /outbox"),
+        ("ADMIN_PREFIX", "//evil.example", "is not a path such as /outbox"),
     ],
 )
 def test_a_bad_value_is_one_line_that_names_the_variable(monkeypatch, name, value, said):

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from outbox.database.connect import database_url
 from outbox.deliver.identity import Difference, telegram_id
+from outbox.operate.console import json_option, print_json
 from outbox.settings import UsageError, load_settings, read_tokens
 
 CONNECT_TIMEOUT_S = 5
@@ -20,7 +21,8 @@ CONNECT_TIMEOUT_S = 5
 @click.option("--send", is_flag=True, help="Then deliver what waits: nobody else will.")
 @click.option("--hold", is_flag=True, help="Keep what waits for a person: the original may have sent it.")
 @click.option("--dry-run", is_flag=True, help="Say what differs and how much waits; change nothing.")
-def command(send: bool, hold: bool, dry_run: bool) -> None:
+@json_option
+def command(send: bool, hold: bool, dry_run: bool, as_json: bool) -> None:
     """Make a moved or copied database this environment's own.
 
     \b
@@ -57,19 +59,35 @@ def command(send: bool, hold: bool, dry_run: bool) -> None:
         ) as connection,
     ):
         if not telegram_ids:
-            click.echo("no bot token is set: the bots stay those that the database remembers")
-        for row in connection.execute(
-            "SELECT what, bot, remembered, present FROM outbox.identity_differs(%s::text, %s::jsonb)",
-            (settings.environment, Jsonb(telegram_ids)),
-        ):
-            click.echo(str(Difference(*row)))
+            click.echo("no bot token is set: the bots stay those that the database remembers", err=as_json)
+        differences = [
+            Difference(*row)
+            for row in connection.execute(
+                "SELECT what, bot, remembered, present FROM outbox.identity_differs(%s::text, %s::jsonb)",
+                (settings.environment, Jsonb(telegram_ids)),
+            )
+        ]
+        if not as_json:
+            for difference in differences:
+                click.echo(str(difference))
+        report: dict[str, Any] = {
+            "environment": settings.environment,
+            "adopted": not dry_run,
+            "differences": [difference._asdict() for difference in differences],
+        }
         if dry_run:
             [waiting] = _one(connection, "SELECT coalesce(sum(depth), 0) FROM outbox.queue")
-            click.echo(f"{waiting:,} messages wait and would be {'held' if hold else 'sent'}; nothing was changed")
-            return
-        held = _adopt(connection, settings.environment, telegram_ids, hold)
-    told = f"{held:,} messages are held as dead letters" if hold else "what waits is sent by the next worker"
-    click.echo(f"adopted as {settings.environment!r}: {told}")
+            report["waiting"] = waiting
+            told = f"{waiting:,} messages wait and would be {'held' if hold else 'sent'}; nothing was changed"
+        else:
+            held = _adopt(connection, settings.environment, telegram_ids, hold)
+            report["held"] = held
+            told = f"{held:,} messages are held as dead letters" if hold else "what waits is sent by the next worker"
+            told = f"adopted as {settings.environment!r}: {told}"
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(told)
 
 
 def _adopt(connection: psycopg.Connection[Any], environment: str, telegram_ids: dict[str, int], hold: bool) -> int:

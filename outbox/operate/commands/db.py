@@ -14,6 +14,7 @@ from psycopg import pq
 from outbox.database.binaries import installed_programs
 from outbox.database.connect import database_url
 from outbox.database.embedded import EmbeddedServer
+from outbox.operate.console import json_option, print_json
 from outbox.settings import UsageError, load_settings
 
 
@@ -34,31 +35,43 @@ def command() -> None:
 
 
 @command.command("start")
-def start() -> None:
+@json_option
+def start(as_json: bool) -> None:
     """Start the server and keep it running until `outbox db stop`."""
     server = _own_server()
     server.start()
+    if as_json:
+        print_json({"running": True, "data_dir": str(server.data_dir), "log": str(server.log)})
+        return
     click.echo(f"the embedded PostgreSQL runs in {server.data_dir}, log in {server.log}")
     click.echo("its URL, password included: outbox db url")
 
 
 @command.command("stop")
-def stop() -> None:
+@json_option
+def stop(as_json: bool) -> None:
     """Stop the server; the data stays. While other programs use it, it goes on until the last one ends."""
     server = _own_server()
-    if server.stop():
+    stopped = server.stop()
+    if as_json:
+        print_json({"running": not stopped, "data_dir": str(server.data_dir)})
+    elif stopped:
         click.echo(f"the embedded PostgreSQL in {server.data_dir} does not run")
     else:
         click.echo("other programs use the server; it stops when the last one ends")
 
 
 @command.command("url")
-def url() -> None:
+@json_option
+def url(as_json: bool) -> None:
     """Print the URL of the server that `outbox db start` started, password included."""
     server = _own_server()
     if not server.is_running():
         raise UsageError("the embedded PostgreSQL does not run", "Run: outbox db start")
-    click.echo(server.url)
+    if as_json:
+        print_json({"url": server.url})
+    else:
+        click.echo(server.url)
 
 
 @command.command("psql", context_settings={"ignore_unknown_options": True})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import math
 import secrets
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from rich.table import Table
 from outbox.database.connect import database_url
 from outbox.database.migrate import migrate
 from outbox.operate import demo
+from outbox.operate.console import json_option, print_json
 from outbox.operate.stage import scratch_database
 from outbox.settings import load_settings
 
@@ -26,7 +29,8 @@ LOG_LINES = 20
 
 
 @click.command("demo")
-def command() -> None:
+@json_option
+def command(as_json: bool) -> None:
     """Deliver a backlog under Telegram's limits, and say what happened. Takes about 45 s.
 
     \b
@@ -35,10 +39,14 @@ def command() -> None:
     Two workers deliver.
 
     \b
+      outbox demo
+      outbox demo --json | jq .utilisation
+
+    \b
     Exit: 0 all delivered, in order, without a 429; 1 not so; 2 wrong usage
     """
     settings = load_settings()
-    console = Console()
+    console = Console(stderr=as_json)
     with (
         database_url(settings, "demo", echo=lambda text: console.print(text, style="dim", soft_wrap=True)) as server,
         scratch_database(server, f"outbox_demo_{secrets.token_hex(4)}") as url,
@@ -52,7 +60,10 @@ def command() -> None:
         )
         with _progress(console) as show:
             report = asyncio.run(demo.deliver_backlog(url, log, show))
-        _print(console, report)
+        if as_json:
+            print_json(_document(report))
+        else:
+            _print(console, report)
         if report.failures:
             log.seek(0)
             console.print("The workers' last log lines:", *_last_lines(log.read()), sep="\n", markup=False)
@@ -100,6 +111,16 @@ def _lines(console: Console) -> demo.Show:
             console.print(f"  {took_s:5.1f} s  {delivered:5,} of {demo.MESSAGES:,} delivered  429s: {refused}")
 
     return show
+
+
+def _document(report: demo.Report) -> dict[str, Any]:
+    facts = dataclasses.asdict(report)
+    facts["utilisation"] = None if math.isnan(report.utilisation) else report.utilisation
+    facts["waits"] = [
+        {"priority": demo.PRIORITIES[priority], "messages": count, "p50_s": p50, "p99_s": p99}
+        for priority, (count, p50, p99) in sorted(report.waits.items())
+    ]
+    return facts | {"messages": demo.MESSAGES, "limit_per_s": demo.RATE, "failures": report.failures}
 
 
 def _print(console: Console, report: demo.Report) -> None:

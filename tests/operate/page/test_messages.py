@@ -1,0 +1,222 @@
+"""The page that finds messages: filters in the address, pages, and one field that leads straight there."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.invariants.calls import Connection, claim, finish, insert, register
+from tests.operate.dead_letters import die, unlimited
+
+RIGHT_TO_LEFT = "\u202e"
+
+
+def listed(text: str) -> list[int]:
+    """The messages of the list, as they stand there."""
+    return [int(number) for number in re.findall(r'<td class="num"><a href="/messages/(\d+)">', text)]
+
+
+def link(text: str, label: str) -> str:
+    """Where a link leads."""
+    found = re.search(rf'<a [^>]*href="([^"]+)"[^>]*>{label}</a>', text)
+    assert found, label
+    return html.unescape(found[1])
+
+
+async def test_without_messages_it_says_how_to_write_one(page: Any) -> None:
+    answer = await page.get("/messages")
+    assert answer.status == 200, answer.text
+    assert "There is no message yet" in answer.text
+    assert "INSERT INTO outbox.message" in answer.text
+
+
+async def test_messages_are_listed_newest_first(connection: Connection, page: Any) -> None:
+    ids = [insert(connection, chat) for chat in (1, 2, 3)]
+    answer = await page.get("/messages")
+    assert listed(answer.text) == ids[::-1]
+    assert "3 messages" in answer.text
+
+
+async def test_several_statuses_may_be_asked_for_at_once(connection: Connection, page: Any) -> None:
+    unlimited(connection)
+    dead = die(connection, 1)
+    uncertain = die(connection, 2)
+    connection.execute("UPDATE outbox.dead_letter SET status = 'uncertain' WHERE id = %s", [uncertain])
+    waiting = insert(connection, 3)
+    assert listed((await page.get("/messages?status=dead&status=uncertain")).text) == [uncertain, dead]
+    answer = await page.get("/messages", status="queued")
+    assert listed(answer.text) == [waiting]
+    assert re.search(r'value="queued" checked', answer.text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bot", "alerts"),
+        ("chat", "-77"),
+        ("tag", "spring"),
+        ("correlation_id", "order-17"),
+        ("class", "blocked"),
+        ("text", "FORBIDDEN: bot"),
+        ("until", "2h"),
+    ],
+)
+async def test_each_filter_leaves_out_the_others_and_stays_in_the_form(
+    connection: Connection, page: Any, name: str, value: str
+) -> None:
+    unlimited(connection)
+    unlimited(connection, "alerts")
+    wanted = die(
+        connection,
+        -77,
+        bot="alerts",
+        tag="spring",
+        correlation_id="order-17",
+        error_class="blocked",
+        error_text="Forbidden: bot was blocked by the user",
+    )
+    connection.execute("UPDATE outbox.dead_letter SET created_at = created_at - interval '3 hours'")
+    insert(connection, 1, tag="autumn", correlation_id="order-18")
+    answer = await page.get("/messages", **{name: value})
+    assert answer.status == 200, answer.text
+    assert listed(answer.text) == [wanted]
+    assert f'value="{value}"' in answer.text
+    assert "1 message<" in answer.text
+
+
+async def test_what_passes_no_filter_is_said_with_a_way_back(connection: Connection, page: Any) -> None:
+    insert(connection, 1)
+    answer = await page.get("/messages", tag="nobody")
+    assert "No message passes these filters" in answer.text
+    assert link(answer.text, "show all messages") == "/messages"
+
+
+async def test_text_says_how_far_it_looks(page: Any) -> None:
+    assert "newest 20,000 messages that pass the other filters" in (await page.get("/messages")).text
+
+
+async def test_older_pages_keep_the_filters_and_lead_back_to_the_newest(connection: Connection, page: Any) -> None:
+    ids = [insert(connection, chat, tag="many") for chat in range(1, 61)]
+    insert(connection, 99)
+    first = await page.get("/messages", tag="many")
+    assert listed(first.text) == ids[:9:-1]
+    assert "60 messages" in first.text
+    second = await page.get(link(first.text, "Older"))
+    assert listed(second.text) == ids[9::-1]
+    assert ">Older<" not in second.text
+    assert link(second.text, "Newest") == "/messages?tag=many"
+
+
+async def test_counting_stops_at_ten_thousand(connection: Connection, page: Any) -> None:
+    connection.execute(
+        "INSERT INTO outbox.message (chat_id, payload) SELECT n::text, '{}' FROM generate_series(1, 10001) n"
+    )
+    assert "more than 10,000 messages" in (await page.get("/messages")).text
+
+
+@pytest.mark.parametrize(
+    ("query", "line"),
+    [
+        ("status=lost", "Status is never"),
+        ("since=yesterday", "Since &#34;yesterday&#34; is not a time"),
+        ("since=99999999d", "is not a time"),
+        ("until=0001-01-01T00:00%2B23:00", "is not a time"),
+        ("before=x", "Before &#34;x&#34; is not the number"),
+        ("before=99999999999999999999999", "is not the number"),
+        ("find=9999999999999999999", "is not the number"),
+        ("text=%00", "no text in the database can have"),
+        ("tag=" + "x" * 300, "300 characters"),
+        ("payloads=1&text=secret", "You may not search in what messages hold"),
+    ],
+)
+async def test_what_cannot_be_understood_is_one_line_beside_the_form(page: Any, query: str, line: str) -> None:
+    answer = await page.get(f"/messages?{query}")
+    assert answer.status == 400
+    assert line in answer.text
+    assert '<form class="filter"' in answer.text
+
+
+async def test_what_was_typed_stays_in_the_form_when_it_cannot_be_understood(page: Any) -> None:
+    answer = await page.get("/messages", since="yesterday", tag="spring")
+    assert 'value="yesterday"' in answer.text
+    assert 'value="spring"' in answer.text
+
+
+async def test_a_number_leads_to_its_message(connection: Connection, page: Any) -> None:
+    message_id = insert(connection, 1)
+    for typed in (str(message_id), f" #{message_id} "):
+        answer = await page.get("/messages", find=typed)
+        assert (answer.status, answer.location) == (303, f"/messages/{message_id}")
+
+
+async def test_a_correlation_id_leads_to_its_only_message(connection: Connection, page: Any) -> None:
+    message_id = insert(connection, 1, correlation_id="order-17")
+    answer = await page.get("/messages", find="order-17")
+    assert (answer.status, answer.location) == (303, f"/messages/{message_id}")
+
+
+async def test_a_correlation_id_made_of_digits_is_found_too(connection: Connection, page: Any) -> None:
+    message_id = insert(connection, 1, correlation_id="20260301")
+    assert (await page.get("/messages", find="20260301")).location == f"/messages/{message_id}"
+
+
+async def test_a_correlation_id_of_several_leads_to_their_list(connection: Connection, page: Any) -> None:
+    ids = [insert(connection, chat, correlation_id="order 17&x=1") for chat in (1, 2)]
+    answer = await page.get("/messages", find="order 17&x=1")
+    parts = urlsplit(answer.location)
+    assert (parts.path, parse_qs(parts.query)) == ("/messages", {"correlation_id": ["order 17&x=1"]})
+    assert listed((await page.get(answer.location)).text) == ids[::-1]
+
+
+@pytest.mark.parametrize("chat", ["-100123", "@Shop"])
+async def test_a_chat_leads_to_its_messages(connection: Connection, page: Any, chat: str) -> None:
+    message_id = insert(connection, chat)
+    answer = await page.get("/messages", find=chat)
+    assert answer.status == 303
+    assert listed((await page.get(answer.location)).text) == [message_id]
+
+
+async def test_what_nobody_wrote_is_said_to_be_unknown(page: Any) -> None:
+    answer = await page.get((await page.get("/messages", find="order-17")).location)
+    assert "No message passes these filters" in answer.text
+    assert (await page.get((await page.get("/messages", find="17")).location)).status == 404
+
+
+async def test_hostile_text_is_shown_as_text(connection: Connection, page: Any) -> None:
+    unlimited(connection)
+    hostile = f"<script>alert(1)</script>{RIGHT_TO_LEFT}"
+    die(connection, 1, tag=hostile, error_class="bad_request", error_text=hostile + "\U0001f600" * 400 + "\\u0000")
+    answer = await page.get("/messages", tag=hostile)
+    assert len(listed(answer.text)) == 1
+    assert "<script>alert" not in answer.text
+    assert answer.text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 2
+    assert "U+202E" in answer.text
+
+
+async def test_who_may_read_messages_finds_what_they_hold_and_that_goes_on_record(
+    connection: Connection, open_page: Any
+) -> None:
+    page = await open_page(payload_readers="*")
+    wanted = insert(connection, 1, {"text": "Your code is 4711"})
+    insert(connection, 2, {"text": "hello"})
+    assert listed((await page.get("/messages", text="CODE IS")).text) == []
+    answer = await page.get("/messages", text="CODE IS", payloads="1")
+    assert answer.status == 200, answer.text
+    assert listed(answer.text) == [wanted]
+    assert "4711" not in answer.text
+    assert listed((await page.get("/messages", text="not there", payloads="1")).text) == []
+    audited = connection.execute("SELECT what, filter FROM outbox.audit ORDER BY id").fetchall()
+    assert audited == [("find_in_payloads", {"text": "CODE IS"}), ("find_in_payloads", {"text": "not there"})]
+
+
+async def test_a_message_in_flight_is_listed_as_sending(connection: Connection, page: Any) -> None:
+    message_id = insert(connection, 1)
+    worker = register(connection)
+    lanes = claim(connection, worker).lanes
+    assert listed((await page.get("/messages", status="sending")).text) == [message_id]
+    finish(connection, worker, lanes)
+    assert listed((await page.get("/messages", status="sent")).text) == [message_id]

@@ -59,7 +59,8 @@ async def _page(database_url: str, settings: Settings, say: Callable[[str], None
                     raise
                 say(f"no page: {error}")
             else:
-                say(f"the page is at {url}")
+                # Once signals are taken, which happens before anything is awaited: who reads this may send one.
+                asyncio.get_running_loop().call_soon(say, f"the page is at {url}")
             yield
 
 

@@ -48,7 +48,7 @@ BEGIN
         RAISE EXCEPTION 'no message is ever "%"', left(v_unknown, 80) USING ERRCODE = 'invalid_parameter_value',
             HINT = 'Use queued, sending, sent, dead, uncertain, expired, cancelled, superseded or discarded.';
     END IF;
-
+    v_below := least(v_below, p_before_id);
 
     -- Of several ways to them the one with the fewest entries: counted, because statistics may be missing.
     FOR v_way IN SELECT *, count(*) OVER () AS ways FROM (VALUES

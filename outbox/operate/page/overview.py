@@ -84,7 +84,7 @@ async def show_overview(request: web.Request) -> web.Response:
         names=sorted({row["bot"] for row in series}),
         notices=notices(now, bots, workers, measured_at if not measured else None, measured=measured),
         batches=batches,
-        figures=_figures(depth, bots, by_step(series), now, measured_at),
+        figures=_figures(depth, bots, by_step(series)),
         priorities=_by_priority(depth),
         measured_at=measured_at,
         bots=bots[:MOST_BOTS],
@@ -178,14 +178,10 @@ def _by_priority(depth: Sequence[Row]) -> list[Row]:
     return rows
 
 
-def _figures(
-    depth: Sequence[Row], bots: Sequence[Row], steps: Sequence[Row], now: datetime, measured_at: datetime | None
-) -> dict[str, Any]:
+def _figures(depth: Sequence[Row], bots: Sequence[Row], steps: Sequence[Row]) -> dict[str, Any]:
     lately = steps[-60 // STEP_S :]
     allowed = lately[-1]["allowed"] if lately else None
     oldest_s = max((row["oldest_age_s"] for row in depth if row["due"]), default=None)
-    if oldest_s is not None and measured_at is not None:
-        oldest_s += (now - measured_at).total_seconds()
     return {
         "due": sum(row["due"] for row in depth),
         "scheduled": sum(row["scheduled"] for row in depth),

@@ -66,7 +66,7 @@ async def test_what_waits_is_counted_by_priority(db: Any, page: Any) -> None:
     measure(db)
     register(db)
     said = words((await page.get("/")).text)
-    assert "Due now 8 2 scheduled" in said
+    assert "Due now 8 2 scheduled, counted" in said
     assert "Oldest due 5 min" in said
     assert "critical 4 1 0 5 min" in said
     assert "low 4 1 0 5 min" in said

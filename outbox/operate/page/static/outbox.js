@@ -136,6 +136,7 @@
       const data = [found.at, found.sent, found.allowed, refused];
       if (plot === null) draw(data);
       else plot.setData(data);
+      if (plot.cursor.idx === null || plot.cursor.idx === undefined) plot.setLegend({ idx: data[0].length - 1 });
     } catch {
       // As above.
     }

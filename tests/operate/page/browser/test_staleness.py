@@ -113,6 +113,6 @@ async def test_it_works_without_script(db: Any, page: Any, open_tab: Any, path: 
     await tab.goto(path)
     if path == "/":
         await tab.get_by_text("As a table").click()
-        await expect(tab.get_by_label("Calls by minute").get_by_role("cell", name="500")).to_be_visible()
+        await expect(tab.get_by_label("Calls by minute").get_by_role("cell", name="500", exact=True)).to_be_visible()
         await tab.get_by_role("link", name="How far the broadcasts are").click()
     await expect(tab.get_by_role("heading", name="Broadcasts", level=1)).to_be_visible()

@@ -32,7 +32,8 @@ BEGIN
     SELECT * INTO c FROM outbox.chat x WHERE x.chat_id = m.chat_id AND x.bot = m.bot;
     IF c.in_flight = m.id THEN
         status := 'sending';
-        reasons := ARRAY[format('attempt %s is in flight at worker %s since %s', c.attempt, c.worker, c.claimed_at)]
+        reasons := ARRAY[format('attempt %s is in flight at worker %s since %s', c.attempt, c.worker,
+                                outbox.moment_in_words(c.claimed_at))]
             || CASE WHEN outbox.is_cancelled(m) THEN 'a cancel was asked for: it is not tried again'::text END;
         reasons := array_remove(reasons, NULL);
         expected_at := v_now;
@@ -42,17 +43,19 @@ BEGIN
     status := 'queued';
     reasons := '{}';
     IF m.expires_at <= v_now THEN
-        reasons := reasons || format('expired at %s: ends unsent when its chat is looked at', m.expires_at);
+        reasons := reasons || format('expired at %s: ends unsent when its chat is looked at',
+                                     outbox.moment_in_words(m.expires_at));
         v_ends := true;
     END IF;
     v_wishes := outbox.explain_wishes(m, v_now);
     reasons := reasons || v_wishes.reasons;
     v_ends := v_ends OR v_wishes.ends;
     IF m.next_attempt_at > v_now THEN
-        reasons := reasons || format('scheduled for %s', m.next_attempt_at);
+        reasons := reasons || format('scheduled for %s', outbox.moment_in_words(m.next_attempt_at));
     END IF;
     IF c.suppressed_until > v_now THEN
-        reasons := reasons || format('its chat is suppressed until %s (%s): it will be discarded', c.suppressed_until,
+        reasons := reasons || format('its chat is suppressed until %s (%s): it will be discarded',
+                                     outbox.moment_in_words(c.suppressed_until),
                                      c.suppressed_reason);
         v_ends := true;
     END IF;
@@ -63,12 +66,14 @@ BEGIN
     v_lane_until := outbox.head_waits_until(c, m.priority, m.method, m.calls + 1);
     reasons := reasons || outbox.explain_lane(c, o, m, v_now);
     IF c.in_flight IS NOT NULL THEN
-        reasons := reasons || format('message %s of its chat is in flight since %s', c.in_flight, c.claimed_at);
+        reasons := reasons || format('message %s of its chat is in flight since %s', c.in_flight,
+                                     outbox.moment_in_words(c.claimed_at));
     END IF;
     ahead_in_lane := outbox.count_ahead_in_lane(m, v_now, v_most);
     IF ahead_in_lane > 0 THEN
-        reasons := reasons || format('%s of its chat go first',
-                                     outbox.count_in_words(ahead_in_lane, v_most, 'message'));
+        reasons := reasons || format('%s of its chat %s first',
+                                     outbox.count_in_words(ahead_in_lane, v_most, 'message'),
+                                     CASE ahead_in_lane WHEN 1 THEN 'goes' ELSE 'go' END);
     END IF;
 
     SELECT * INTO v_pressure FROM outbox.estimate_pressure(m.bot) p WHERE p.priority = m.priority;
@@ -76,16 +81,18 @@ BEGIN
         WHEN 'stopped' THEN format('bot %s is stopped by an operator: SELECT outbox.resume(%L)', m.bot, m.bot)
         WHEN 'unauthorised' THEN format('bot %s was refused by Telegram: it waits for a bot token that works', m.bot)
         WHEN 'no worker' THEN format('no living worker serves bot %s', m.bot)
-        WHEN 'paused' THEN format('bot %s is paused until %s', m.bot, v_pressure.waits_until)
-        WHEN 'breaker open' THEN format('the breaker of bot %s is open until %s', m.bot, v_pressure.waits_until)
+        WHEN 'paused' THEN format('bot %s is paused until %s', m.bot, outbox.moment_in_words(v_pressure.waits_until))
+        WHEN 'breaker open' THEN format('the breaker of bot %s is open until %s', m.bot,
+                                            outbox.moment_in_words(v_pressure.waits_until))
         WHEN 'breaker half-open' THEN format('the breaker of bot %s lets only probes through', m.bot) END;
     -- A chat that was never sent to has no row yet.
     v_turns := outbox.count_ahead_of_lane(m.bot, coalesce(c.chat_id, m.chat_id), m.priority,
                                           greatest(m.next_attempt_at, m.created_at, v_lane_until), v_now, v_most);
     ahead_of_bot := least(v_turns.better + v_turns.same, v_most);
     IF ahead_of_bot > 0 THEN
-        reasons := reasons || format('%s have their turn first',
-                                     outbox.count_in_words(ahead_of_bot, v_most, 'other chat'));
+        reasons := reasons || format('%s %s turn first',
+                                     outbox.count_in_words(ahead_of_bot, v_most, 'other chat'),
+                                     CASE ahead_of_bot WHEN 1 THEN 'has its' ELSE 'have their' END);
     END IF;
     reasons := array_remove(reasons, NULL);
     waits_until := nullif(greatest(v_now, m.next_attempt_at, v_lane_until, v_pressure.waits_until), v_now);
@@ -101,7 +108,7 @@ BEGIN
             ahead_in_lane * o.chat_interval_s,
             least(ahead_in_lane * v_pressure.ahead, v_pressure.due - v_turns.same) / v_pressure.per_s));
         IF m.expires_at <= expected_at THEN
-            reasons := reasons || format('it expires at %s, before its turn', m.expires_at);
+            reasons := reasons || format('it expires at %s, before its turn', outbox.moment_in_words(m.expires_at));
             expected_at := NULL;
         END IF;
     END IF;
@@ -111,6 +118,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION outbox.explain(bigint) IS
     'Why a message is not sent yet, what goes first, and when it will probably go (NULL: not as things are). For people.';
+
+-- Promise: a time to the second, in UTC whatever the session's time zone.  Locks: nothing.  Cost: none.
+CREATE OR REPLACE FUNCTION outbox.moment_in_words(p_at timestamptz) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN isfinite(p_at) THEN to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+                ELSE p_at::text END
+$$;
+COMMENT ON FUNCTION outbox.moment_in_words IS 'A time for people, in UTC. Part of explain.';
 
 -- Promise: a count in words that says where counting stopped.  Locks: nothing.  Cost: none.
 CREATE OR REPLACE FUNCTION outbox.count_in_words(p_count int, p_most int, p_noun text) RETURNS text
@@ -137,19 +152,21 @@ BEGIN
                           WHERE a.message_id IN (m.id, v_head) AND a.outcome = 'wait'
                             AND a.answered_at + make_interval(secs => a.retry_after_s)
                                 >= c.next_send_at - interval '1 ms')
-            THEN format('Telegram told its chat to wait (429) until %s', c.next_send_at)
+            THEN format('Telegram told its chat to wait (429) until %s', outbox.moment_in_words(c.next_send_at))
             WHEN cardinality(c.group_sent_at) >= o.group_limit
                  AND c.next_send_at <= c.group_sent_at[cardinality(c.group_sent_at) - o.group_limit + 1]
                                        + make_interval(secs => o.group_window_s)
             THEN format('its group has had %s messages in %s s: the next may go at %s', o.group_limit, o.group_window_s,
-                        c.next_send_at)
+                        outbox.moment_in_words(c.next_send_at))
             WHEN c.next_send_at > p_now + make_interval(secs => o.chat_interval_s)
-            THEN format('Telegram told its chat to wait (429) until %s', c.next_send_at)
-            ELSE format('its chat was sent to a moment ago: the next may go at %s', c.next_send_at) END;
+            THEN format('Telegram told its chat to wait (429) until %s', outbox.moment_in_words(c.next_send_at))
+            ELSE format('its chat was sent to a moment ago: the next may go at %s',
+                        outbox.moment_in_words(c.next_send_at)) END;
     END IF;
     IF v_backoff_until > p_now THEN
         SELECT x.last_error INTO v_error FROM outbox.message x WHERE x.id = coalesce(v_head, m.id);
-        v_reasons := v_reasons || format('its chat waits until %s after a failed attempt%s', v_backoff_until,
+        v_reasons := v_reasons || format('its chat waits until %s after a failed attempt%s',
+                                         outbox.moment_in_words(v_backoff_until),
                                          coalesce(': ' || left(v_error, 200), ''));
     END IF;
     RETURN v_reasons;
@@ -180,7 +197,7 @@ BEGIN
                                 p_id)];
         RETURN;
     END IF;
-    reasons := ARRAY[format('ended as %s at %s after %s', status, v_at,
+    reasons := ARRAY[format('ended as %s at %s after %s', status, outbox.moment_in_words(v_at),
                             outbox.count_in_words(v_attempts, 2147483647, 'attempt')),
                      concat_ws(': ', v_why, v_text)];
     IF status IN ('dead', 'uncertain') THEN

@@ -33,7 +33,7 @@ COMMENT ON FUNCTION outbox.run_batches IS 'Takes the batches of dead letters one
 
 -- Promise: whether a batch is running.  Locks: nothing.  Cost: a look at an index, empty as a rule.
 CREATE OR REPLACE FUNCTION outbox.batch_is_due() RETURNS boolean
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM outbox.batch b WHERE b.finished_at IS NULL)
 $$;
 COMMENT ON FUNCTION outbox.batch_is_due IS 'Whether outbox.run_batches has something to do. For housekeeping.';

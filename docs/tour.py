@@ -9,10 +9,16 @@ is sent anywhere: a simulator plays Telegram. Needs Playwright and Chromium.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
+import pty
 import re
+import struct
+import subprocess
 import sys
 import tempfile
+import termios
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +39,8 @@ CHROMIUM: Final = "/usr/bin/chromium"
 BLOCK: Final = re.compile(r"(<!-- tour: (.+?) -->\n```\n).*?(```\n<!-- end -->)", re.DOTALL)
 LARGEST_BYTES: Final = 200_000
 DELIVER_S: Final = 15.0
-WIDTH_COLUMNS: Final = "110"
+COLUMNS: Final = 100
+ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 SITUATION: Final = """
     SELECT outbox.set_bot('alerts'), outbox.pause('alerts');
@@ -112,20 +119,30 @@ def _id(connection: psycopg.Connection[Any], correlation_id: str) -> int:
 
 
 async def _output(line: str, url: str, data: Path) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "outbox",
-        *line.split()[1:],
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    text = said.decode().replace(str(data), "/var/lib/outbox")
+    """Return what a person sees who types the line."""
+    code, said = await asyncio.to_thread(_on_a_terminal, line.split()[1:])
+    text = ESCAPES.sub("", said.decode()).replace(str(data), "/var/lib/outbox")
     text = re.sub(rf"127\.0\.0\.1(:| port ){conninfo_to_dict(url)['port']}", "db:5432", text)
     lines = [line.rstrip() for line in text.splitlines()]
-    print(f"{line}: exit {process.returncode}")
+    print(f"{line}: exit {code}")
     return f"$ {line}\n" + "\n".join(lines).strip("\n") + "\n"
+
+
+def _on_a_terminal(arguments: list[str]) -> tuple[int, bytes]:
+    """Run a command on a terminal of COLUMNS, without its progress; return its exit code and what stood there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
+    line = [sys.executable, "-m", "outbox", *arguments]
+    with subprocess.Popen(line, stdout=theirs, stderr=subprocess.PIPE) as process:  # noqa: S603
+        os.close(theirs)
+        said = bytearray()
+        with contextlib.suppress(OSError):  # its end of the terminal is closed
+            while read := os.read(ours, 65536):
+                said += read
+        os.close(ours)
+        assert process.stderr is not None
+        said += process.stderr.read()
+    return process.returncode, bytes(said)
 
 
 async def _take(browser: Browser, address: str, suffix: str, look: dict[str, Any], ids: dict[str, int]) -> None:
@@ -153,7 +170,7 @@ def main() -> None:
             "OUTBOX_TOKEN_ALERTS": TOKEN.replace("1000001", "1000002"),
             "OUTBOX_DATA_DIR": data,
             "OUTBOX_ADMIN_ADDR": "127.0.0.1:0",
-            "COLUMNS": WIDTH_COLUMNS,
+            "TERM": "xterm",
         }
         asyncio.run(tour(url, Path(data)))
 

@@ -56,6 +56,20 @@ def scrub_event(logger: Any, method: str, event: dict[str, Any]) -> dict[str, An
     return {key: _scrub_value(value) for key, value in event.items()}
 
 
+def scrub_nested(value: Any) -> Any:
+    """Return a value without tokens in its texts: those of dicts (keys too), lists and tuples; others as they are."""
+    if isinstance(value, str):
+        # A token has a colon, a password an equals sign or a URL: most texts need not be searched.
+        return scrub(value) if ":" in value or "=" in value or "%" in value else value
+    if isinstance(value, dict):
+        return {scrub_nested(key): scrub_nested(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [scrub_nested(inner) for inner in value]
+    if isinstance(value, tuple):
+        return tuple(scrub_nested(inner) for inner in value)
+    return value
+
+
 def _scrub_value(value: Any) -> Any:
     if isinstance(value, str):
         return scrub(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -18,6 +19,9 @@ BOT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 CHAT_ID = re.compile(r"-?[1-9][0-9]{0,18}|@[a-z][a-z0-9_]{2,63}")
 # OUTBOX_TOKENS_FILE begins like a token variable; a bot of that name can only come from the file itself.
 NOT_A_TOKEN = frozenset({"OUTBOX_TOKENS_FILE"})
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class UsageError(Exception):
@@ -94,7 +98,12 @@ class Settings(BaseSettings):
     trusted_header: str | None = Field(
         default=None,
         description="HTTP header in which a proxy names the operator, such as X-Forwarded-User. The proxy must strip it"
-        " from what comes in; only a proxy of a loopback or private address is believed.",
+        " from what comes in; only proxies of OUTBOX_TRUSTED_PROXIES are believed.",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        description="Networks of the proxies before the page, comma-separated, such as 10.0.3.0/24: their word is taken"
+        " for who comes (OUTBOX_TRUSTED_HEADER) and from where (X-Forwarded-For).",
     )
     admin_prefix: str = Field(
         default="", description="Path under which a proxy shows the page, such as /outbox; empty for none."
@@ -158,6 +167,19 @@ class Settings(BaseSettings):
             raise ValueError("is not the name of an HTTP header")
         return value
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        networks = []
+        for part in filter(None, map(str.strip, value.split(","))):
+            try:
+                networks.append(ipaddress.ip_network(part))
+            except ValueError:
+                raise ValueError(f"holds {part!r}, which is no network such as 10.0.3.0/24 or fd00::/8") from None
+        return tuple(networks)
+
     @field_validator("admin_prefix")
     @classmethod
     def _check_prefix(cls, value: str) -> str:
@@ -215,6 +237,15 @@ def read_tokens(environ: Mapping[str, str], file: Path | None = None) -> dict[st
         for name, value in _read_tokens_file(file).items():
             _add_token(tokens, name, value, f"{name!r} in {file}")
     return tokens
+
+
+def token_source(bot: str) -> str:
+    """Return where the token of a bot is to be put: what to set, for advice."""
+    if bot == "default":
+        return "OUTBOX_TOKEN"
+    if "-" in bot:  # no shell takes such a variable
+        return f'a line {bot} = "123:ABC" in OUTBOX_TOKENS_FILE'
+    return f"OUTBOX_TOKEN_{bot.upper()}"
 
 
 def _read_tokens_file(file: Path) -> dict[str, Any]:

@@ -53,6 +53,8 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 LOCK = f"SELECT pg_advisory_xact_lock({LOCK_KEY});\n"
 
 FINISH = """\
+-- Indexes last: delivery waits for them. Only days made after them have them from the start.
+SELECT outbox.make_indexes();
 SELECT outbox.make_partitions();
 INSERT INTO outbox.release (digest, applied_at) VALUES ('{digest}', now())
     ON CONFLICT (digest) DO UPDATE SET applied_at = excluded.applied_at;

@@ -110,6 +110,7 @@ dead_letter = Table(
     Index("dead_letter_commit_order", "xid", "id"),
     Index("dead_letter_correlation", "correlation_id"),
     Index("dead_letter_age", "died_at"),
+    Index("dead_letter_order", "died_at", "id"),
     Index("dead_letter_chat", "chat_id", "id"),
     Index("dead_letter_tag", "tag", "status", postgresql_where=text("tag IS NOT NULL")),
 )
@@ -125,13 +126,18 @@ batch = Table(
     Column("per_s", DOUBLE_PRECISION),
     needed("total", BigInteger),
     needed("done", BigInteger, "0"),
+    needed("failed", BigInteger, "0"),
     needed("state", Text, "'running'"),
     Column("finished_at", TIME),
     Column("last_error", Text),
+    needed("due_at", TIME),
+    needed("step_size", Integer, "200"),
     Column("paced_at", TIME),
     Column("reached_at", TIME),
+    Column("reached_id", BigInteger),
+    needed("found", BigInteger, "0"),
     Column("key", Text, unique=True),
-    Index("batch_unfinished", "id", postgresql_where=text("finished_at IS NULL")),
+    Index("batch_unfinished", "due_at", "id", postgresql_where=text("finished_at IS NULL")),
 )
 
 audit = Table(

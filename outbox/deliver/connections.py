@@ -15,6 +15,7 @@ from outbox.database.connect import WorkerConnection, worker_conninfo, worker_po
 from outbox.redact import scrub
 
 POOLED_CONNECTIONS: Final = 2
+_OLDER_SCHEMA: Final = ("3F000", "42P01", "42883", "42703")  # no such schema, table, function, column
 CALL_TIMEOUT_S: Final = 15.0  # above the statement_timeout of 10 s: the server's own word comes first
 
 
@@ -137,4 +138,6 @@ def describe(error: BaseException) -> str:
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = scrub(" ".join((primary or str(error)).split())) or type(error).__name__
     state = getattr(error, "sqlstate", None)
+    if state in _OLDER_SCHEMA:
+        return f"{text} ({state}); the schema is older than this program: run outbox migrate"
     return f"{text} ({state})" if state else text

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -200,8 +200,8 @@ class Worker:
         return self._only_chats is None or chat_id in self._only_chats
 
 
-async def run_worker(worker: Worker) -> None:
-    """Run until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
+async def run_worker(worker: Worker, end_at_once: Callable[[int], object] = os._exit) -> None:
+    """Run until SIGTERM or SIGINT, then drain; a second signal ends the process at once, by `end_at_once(status)`."""
     loop = asyncio.get_running_loop()
     signals = 0
 
@@ -209,7 +209,7 @@ async def run_worker(worker: Worker) -> None:
         nonlocal signals
         signals += 1
         if signals > 1:
-            os._exit(128 + number)
+            end_at_once(128 + number)
         worker.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import click
 
 from outbox.accept.message import Priority
+from outbox.operate.times import read_time
 
-_LENGTH: Final = re.compile(r"([0-9]{1,6}) ?(s|min|m|h|d|w)( ago)?")
-_UNIT_S: Final = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+LEAST_PER_S: Final = 1e-6  # as sql/8_operate/start_batch.sql
+MOST_PER_S: Final = 1e6
 _BELOW_ZERO: Final = re.compile(r"-[0-9]+")
 
 
@@ -28,21 +30,10 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
         """Return the time, with its zone."""
         if isinstance(value, datetime):
             return value
-        written = str(value).strip()
-        now = datetime.now(UTC)
-        if written == "now":
-            return now
-        length = _LENGTH.fullmatch(written)
         try:
-            if length is not None and not (self._ahead and length[3]):
-                distance = timedelta(seconds=int(length[1]) * _UNIT_S[length[2]])
-                return now + distance if self._ahead else now - distance
-            found = datetime.fromisoformat(written)
-            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            way = "from now" if self._ahead else "ago"
-            text = f"{written[:80]!r} is no time. Use 2h, 30min or 7d ({way}), or 2026-03-01T14:30 (UTC)."
-            raise click.BadParameter(text, ctx, param) from None
+            return read_time(str(value), ahead=self._ahead)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
 
 
 class PriorityType(click.ParamType):  # type: ignore[type-arg]
@@ -69,6 +60,26 @@ def priority(value: Any) -> Priority:
     if written in {"0", "1", "2", "3"}:
         return Priority(int(written))
     raise ValueError(f"priority {written[:80]} does not exist. Use 0 critical, 1 high, 2 normal or 3 low.")
+
+
+class PaceType(click.ParamType):  # type: ignore[type-arg]
+    """How many a second, within what outbox.start_batch takes."""
+
+    name = "pace"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not LEAST_PER_S <= found <= MOST_PER_S:
+            text = f"{str(value)[:80]!r} is no pace. Use {LEAST_PER_S:f} to {MOST_PER_S:.0f}, in a second."
+            raise click.BadParameter(text, ctx, param)
+        return found
+
+
+PACE: Final = PaceType()
 
 
 class ChatCommand(click.Command):

@@ -9,7 +9,7 @@ import os
 import pwd
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TextIO
@@ -25,16 +25,13 @@ from rich.table import Table
 from rich.text import Text
 
 from outbox.database.connect import CONNECT_TIMEOUT_S, database_url
+from outbox.operate.times import in_utc
+from outbox.operate.unseen import UNSEEN
 from outbox.redact import scrub
 from outbox.settings import load_settings
 
 Connection = psycopg.Connection[dict[str, Any]]
 
-# What a terminal obeys or hides: C0 and C1 controls, marks and overrides of direction, invisible separators, halves of
-# surrogate pairs. A message could otherwise rewrite the screen of whoever looks at it.
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
-)
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+( (s|min|h|d|%))?|\.")
 PLAIN_WIDTH = 10_000  # not a terminal: a row is a line, whatever its length
@@ -84,6 +81,15 @@ def connect(url: str, name: str) -> Connection:
         connection = Connection.connect(url, row_factory=dict_row, **options)
     connection.adapters.register_loader("timestamptz", _FarTimestamp)
     return connection
+
+
+def clock(connection: Connection) -> datetime:
+    """Return the database's clock."""
+    row = connection.execute("SELECT outbox.clock() AS now").fetchone()
+    assert row is not None
+    now = row["now"]
+    assert isinstance(now, datetime)
+    return now
 
 
 def operator_name() -> str:
@@ -144,9 +150,13 @@ def note(line: str) -> None:
 
 
 def make_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """Return what table() prints, for rich.live."""
+    """Return what table() prints, for rich.live. Its columns move together where they fit only so."""
     cells = [[text(value) for value in row] for row in rows]
+    width = sum(max([len(name), *(row[place].cell_len for row in cells)]) for place, name in enumerate(columns))
+    gaps = len(columns) - 1
+    tight = width + gaps <= screen().width < width + 2 * gaps
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    made.padding = (0, 1, 0, 0 if tight else 1)
     for number, column in enumerate(columns):
         filled = [row[number].plain for row in cells if row[number].plain]
         right = bool(filled) and all(_NUMBER.fullmatch(cell) for cell in filled)
@@ -177,7 +187,7 @@ def text(value: Any) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, datetime):
-        return Text(moment(value))
+        return Text(in_utc(value))
     if isinstance(value, timedelta):
         return Text(age(value.total_seconds()))
     if isinstance(value, float):
@@ -191,17 +201,12 @@ def text(value: Any) -> Text:
 
 def shown(value: str) -> str:
     """Return text that is safe on a terminal: control characters, overrides of direction visible, no secrets."""
-    return _UNSAFE.sub(_escape, scrub(value))
+    return UNSEEN.sub(_escape, scrub(value))
 
 
 def number(value: int | None) -> str:
     """Return a count with separators; ids are shown without, to be copied."""
     return "" if value is None else f"{value:,}"
-
-
-def moment(value: datetime) -> str:
-    """Return a time to the second, in UTC."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def age(seconds: float | None) -> str:
@@ -218,19 +223,27 @@ def age(seconds: float | None) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
-def as_json_document(value: Any) -> str:
-    """Return `value` as an indented JSON document, in ASCII: safe on any terminal."""
-    return json.dumps(_plain(value), indent=2)
+def ago(at: datetime | None, now: datetime) -> str:
+    """Return how far a time is from `now`, such as '3 min ago' or 'in 3 min'."""
+    if at is None:
+        return ""
+    seconds = (now - at).total_seconds()
+    return f"{age(seconds)} ago" if seconds >= 0 else f"in {age(-seconds)}"
+
+
+def as_json_document(value: Any, *, scrubbed: bool = True) -> str:
+    """Return `value` as an indented JSON document, in ASCII: safe on any terminal. `scrubbed`: without secrets."""
+    return json.dumps(_plain(value, scrub if scrubbed else str), indent=2)
 
 
 def as_json_line(value: Any) -> str:
-    """Return `value` as one line of JSON, for streams."""
+    """Return `value` as one line of JSON, for streams, without secrets."""
     return json.dumps(_plain(value))
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, scrubbed: bool = True) -> None:
     """Print as_json_document(value)."""
-    click.echo(as_json_document(value))
+    click.echo(as_json_document(value, scrubbed=scrubbed))
 
 
 class _FarTimestamp(TimestamptzLoader):
@@ -252,12 +265,14 @@ def _escape(match: re.Match[str]) -> str:
     )
 
 
-def _plain(value: Any) -> Any:
-    """Return `value` of what JSON knows."""
+def _plain(value: Any, clean: Callable[[str], str] = scrub) -> Any:
+    """Return `value` of what JSON knows, every text of it through `clean`."""
+    if isinstance(value, str):
+        return clean(value)
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {clean(str(key)): _plain(inner, clean) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(inner) for inner in value]
+        return [_plain(inner, clean) for inner in value]
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, date | UUID):

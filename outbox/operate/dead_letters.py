@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from typing import Any, Final, Literal
+import secrets
+from dataclasses import replace
+from typing import Any, Literal
 
+import psycopg
+
+from outbox.operate.conditions import CONDITIONS, IDS_TOO, Conditions
 from outbox.operate.console import CommandFailed, Connection
+from outbox.operate.explain import explain
+from outbox.operate.figures import HOUSE_IS_KEPT
 
 Verb = Literal["retry", "discard"]
 Row = dict[str, Any]
-
-_CONDITIONS: Final = (
-    "p_bot => %(bot)s::text, p_class => %(error_class)s::text, p_tag => %(tag)s::text,"
-    " p_since => %(since)s::timestamptz, p_until => %(until)s::timestamptz, p_text => %(text)s::text,"
-    " p_status => %(status)s::text"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """Which dead letters; all that is given must hold. Times are those of death, `until` itself excluded."""
-
-    ids: tuple[int, ...] = ()
-    bot: str | None = None
-    error_class: str | None = None
-    tag: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    text: str | None = None
-    status: str | None = None
-
-    @property
-    def empty(self) -> bool:
-        """Whether every dead letter is meant."""
-        return self == Conditions()
-
-    def parameters(self) -> Row:
-        """Return them as the parameters of a query."""
-        return asdict(self) | {"ids": list(self.ids) or None}
 
 
 def until_now(connection: Connection, conditions: Conditions) -> Conditions:
@@ -48,7 +24,7 @@ def until_now(connection: Connection, conditions: Conditions) -> Conditions:
 
 def count(connection: Connection, conditions: Conditions) -> int:
     """Return how many there are. Raises CommandFailed for a bot that does not exist."""
-    query = f"outbox.count_dead_letters({_CONDITIONS}, p_ids => %(ids)s::bigint[])"
+    query = f"outbox.count_dead_letters({IDS_TOO})"
     found = int(_value(connection, query, conditions))
     if found == 0 and conditions.bot is not None:
         require_bot(connection, conditions.bot)
@@ -58,7 +34,7 @@ def count(connection: Connection, conditions: Conditions) -> int:
 def groups(connection: Connection, conditions: Conditions) -> list[Row]:
     """Return counts per bot, class and status, of the newest 100,000; not by id."""
     return connection.execute(
-        f"SELECT * FROM outbox.dead_letter_groups({_CONDITIONS})".encode(), conditions.parameters()
+        f"SELECT * FROM outbox.dead_letter_groups({CONDITIONS})".encode(), conditions.parameters()
     ).fetchall()
 
 
@@ -67,19 +43,46 @@ def find(connection: Connection, conditions: Conditions, before: Row | None, lim
     place = {"before_at": before and before["died_at"], "before_id": before and before["id"], "limit": limit}
     return connection.execute(
         (
-            f"SELECT * FROM outbox.find_dead_letters({_CONDITIONS}, p_before_at => %(before_at)s::timestamptz,"
+            f"SELECT * FROM outbox.find_dead_letters({CONDITIONS}, p_before_at => %(before_at)s::timestamptz,"
             " p_before_id => %(before_id)s::bigint, p_limit => %(limit)s::int)"
         ).encode(),
         conditions.parameters() | place,
     ).fetchall()
 
 
-def start_batch(connection: Connection, verb: Verb, conditions: Conditions, per_s: float | None) -> int:
-    """Have housekeeping retry or discard them, at most `per_s` a second; return the batch's id."""
-    query = (
-        f"outbox.start_batch(%(verb)s::text, p_ids => %(ids)s::bigint[], {_CONDITIONS}, p_per_s => %(per_s)s::float8)"
-    )
-    return int(_value(connection, query, conditions, verb=verb, per_s=per_s))
+def reach(connection: Connection, conditions: Conditions) -> Row:
+    """Return whether groups() and find() look at all of that time (`complete`), or how far back (`reached_at`)."""
+    row = connection.execute(
+        "SELECT complete, reached_at"
+        "  FROM outbox.dead_letter_reach(p_since => %(since)s::timestamptz, p_until => %(until)s::timestamptz)",
+        conditions.parameters(),
+    ).fetchone()
+    assert row is not None
+    return row
+
+
+def start_batch(
+    connection: Connection, verb: Verb, conditions: Conditions, per_s: float | None, key: str | None = None
+) -> int:
+    """Have housekeeping retry or discard them, at most `per_s` a second; return the batch's id.
+
+    With one key only one batch is ever started. Raises CommandFailed, which tells the key, where the answer is lost.
+    """
+    key = key or secrets.token_hex(8)
+    query = f"outbox.start_batch(%(verb)s::text, {IDS_TOO}, p_per_s => %(per_s)s::float8, p_key => %(key)s::text)"
+    try:
+        return int(_value(connection, query, conditions, verb=verb, per_s=per_s, key=key))
+    except psycopg.OperationalError as error:
+        if not connection.closed:
+            raise
+        raise CommandFailed(
+            f"{explain(error)} The batch may be started or not. The same command with --key {key} starts nothing twice."
+        ) from error
+
+
+def batch_of_key(connection: Connection, key: str) -> Row | None:
+    """Return the batch that was started with that key, as outbox.batches shows it."""
+    return connection.execute("SELECT * FROM outbox.batches WHERE key = %s::text", (key,)).fetchone()
 
 
 def batch(connection: Connection, batch_id: int) -> Row:
@@ -90,12 +93,9 @@ def batch(connection: Connection, batch_id: int) -> Row:
     return row
 
 
-def is_kept_house(connection: Connection) -> bool:
+def house_is_kept(connection: Connection) -> bool:
     """Return whether a process is alive that runs batches, or will within seconds."""
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM outbox.housekeeping WHERE duty = 'lease' AND lease_until > outbox.clock())"
-        "    OR EXISTS (SELECT FROM outbox.worker WHERE ended_at IS NULL AND lease_until > outbox.clock()) AS kept"
-    ).fetchone()
+    row = connection.execute(*HOUSE_IS_KEPT).fetchone()
     assert row is not None
     return bool(row["kept"])
 

@@ -36,7 +36,7 @@ def explain(error: Exception) -> str:
 def _one_line(error: Exception) -> str:
     text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     lines = (text or str(error)).strip().splitlines()
-    return "; ".join(line.strip() for line in lines if line.strip()).rstrip(".")
+    return "; ".join(line.strip() for line in lines if line.strip()).rstrip(".?")
 
 
 def _notes(error: Exception) -> str:

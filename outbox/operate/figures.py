@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+from outbox.operate.sending_state import SERVED
 
 Row = dict[str, Any]
 Fetch = Callable[..., list[Row]]  # a query and its parameters
 
-LATELY_MIN = 15
-BROADCASTS = 10
+LATELY_MIN: Final = 15
+MOST_BROADCASTS: Final = 10
+
+# Queries of the command line and the page, each with its parameters.
+WORKERS: Final = ("SELECT * FROM outbox.workers ORDER BY id", ())
+HOUSE_IS_KEPT: Final = ("SELECT outbox.house_is_kept() AS kept", ())
+BROADCASTS: Final = (
+    "SELECT tag, bot, accepted, waiting, sent, dead, uncertain, expired, cancelled, superseded, discarded,"
+    "       progress, ended_per_s, eta_s, cancel_requested_at"
+    "  FROM outbox.broadcasts WHERE waiting > 0 OR last_finished_at > outbox.clock() - interval '1 hour'"
+    f" ORDER BY waiting DESC, last_finished_at DESC NULLS LAST, tag LIMIT {MOST_BROADCASTS + 1}",
+    (),
+)
+"""Under way or ended in the last hour. It counts all that waits with a tag: not every second."""
 
 
 def read_figures(fetch: Fetch, *, exact: bool = False) -> Row:
     """Return all figures but the broadcasts, as a document. exact counts what waits, else housekeeping's count."""
-    [now] = fetch("SELECT outbox.clock() AS now")
-    return {"at": now["now"], "queue": _queue(fetch, now, exact), "bots": _bots(fetch), "workers": _workers(fetch)}
+    [now] = fetch("SELECT outbox.clock() AS now, outbox.house_is_kept() AS kept")
+    return {
+        "at": now["now"],
+        "house_is_kept": now["kept"],
+        "queue": _queue(fetch, now, exact),
+        "bots": _bots(fetch),
+        "workers": fetch(*WORKERS),
+    }
 
 
 def read_broadcasts(fetch: Fetch) -> list[Row]:
-    """Return broadcasts under way or ended in the last hour. It counts all that waits with a tag: not every second."""
-    return fetch(
-        "SELECT tag, bot, accepted, waiting, sent, dead, uncertain, expired, cancelled, superseded, discarded,"
-        "       progress, ended_per_s, eta_s, cancel_requested_at"
-        "  FROM outbox.broadcasts WHERE waiting > 0 OR last_finished_at > outbox.clock() - interval '1 hour'"
-        " ORDER BY waiting DESC, last_finished_at DESC NULLS LAST, tag LIMIT %s",
-        (BROADCASTS,),
-    )
+    """Return the broadcasts of BROADCASTS."""
+    return fetch(*BROADCASTS)[:MOST_BROADCASTS]
 
 
 def _queue(fetch: Fetch, now: Row, exact: bool) -> Row:
@@ -45,7 +59,7 @@ def _queue(fetch: Fetch, now: Row, exact: bool) -> Row:
 
 def _bots(fetch: Fetch) -> list[Row]:
     bots = {
-        row["bot"]: row | {"sent": 0, "too_many_requests": 0, "failed": 0, "ended": {}}
+        row["bot"]: row | {"served": False, "sent": 0, "too_many_requests": 0, "failed": 0, "ended": {}}
         for row in fetch(
             "SELECT bot, coalesce(tokens_active, rate) / rate_window_s AS limit_per_s,"
             "       rate / rate_window_s AS full_per_s, paused_until, paused_reason, stopped, unauthorised,"
@@ -63,15 +77,7 @@ def _bots(fetch: Fetch) -> list[Row]:
     for row in fetch("SELECT bot, status, count FROM outbox.outcomes(%s)", (LATELY_MIN,)):
         if row["bot"] in bots:
             bots[row["bot"]]["ended"][row["status"]] = row["count"]
+    for row in fetch(SERVED):
+        if row["bot"] in bots:
+            bots[row["bot"]]["served"] = True
     return list(bots.values())
-
-
-def _workers(fetch: Fetch) -> list[Row]:
-    return fetch(
-        "SELECT id, name, bots, host, pid, version, started_at, heartbeat_at,"
-        "       CASE WHEN reaped OR lease_until <= outbox.clock() THEN 'lost' WHEN idle THEN 'idle' ELSE 'busy' END"
-        "           AS state"
-        "  FROM outbox.worker"
-        # One that was lost is shown for a while: somebody may wonder where it is.
-        " WHERE ended_at IS NULL OR reaped AND ended_at > outbox.clock() - interval '10 min' ORDER BY id"
-    )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from outbox.operate.console import CommandFailed, Connection, age, shown
+from outbox.operate.console import CommandFailed, Connection, age, note, shown
+from outbox.operate.times import in_utc
+from outbox.operate.words import WAITING
 
 MOST = 50  # with one correlation id, newest first
 LARGEST_ID = 2**63 - 1
-PRIORITIES = {0: "critical", 1: "high", 2: "normal", 3: "low"}
-WAITING = frozenset({"queued", "sending"})
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?\+00\b")
 _RESUME = re.compile(r"SELECT outbox\.resume\('([a-z0-9_-]+)'\)")
@@ -26,6 +28,8 @@ class Found:
 
     by_id: Row | None
     by_correlation_id: list[Row]
+    reached_at: datetime | None
+    """Older ones were not all looked at; None: all were."""
 
     @property
     def messages(self) -> list[Row]:
@@ -45,18 +49,33 @@ def find(connection: Connection, name: str) -> Found:
             "  FROM outbox.history WHERE id = %s",
             (int(name),),
         ).fetchone()
-    try:
-        by_correlation_id = connection.execute(
-            "SELECT * FROM outbox.find_messages(p_correlation_id => %s::text, p_limit => %s)", (name, MOST)
-        ).fetchall()
-    except UnicodeEncodeError:  # bytes that are no text: nothing in a database bears them
-        by_correlation_id = []
+    by_correlation_id: list[Row] = []
+    reached_at = None
+    with contextlib.suppress(UnicodeEncodeError):  # bytes that are no text: nothing in a database bears them
+        # A row without id: nothing was found, and not all was looked at.
+        for row in connection.execute(
+            "SELECT * FROM outbox.search_messages(p_correlation_id => %s::text, p_limit => %s)", (name, MOST)
+        ):
+            complete, _, reached_at = row.pop("complete"), row.pop("reached_id"), row.pop("reached_at")
+            reached_at = None if complete else reached_at
+            if row["id"] is not None:
+                by_correlation_id.append(row)
     if by_id is None and not by_correlation_id:
         raise CommandFailed(
             f"no message has the id or correlation id {shown(name)}: its transaction was never committed, or it ended"
-            " before what is kept, 30 days by default."
+            f" before what is kept, 30 days by default.{_limit(reached_at)}"
         )
-    return Found(by_id, by_correlation_id)
+    return Found(by_id, by_correlation_id, reached_at)
+
+
+def note_limit(found: Found) -> None:
+    """Say on stderr what was not looked at."""
+    if found.reached_at is not None:
+        note(_limit(found.reached_at).strip())
+
+
+def _limit(reached_at: datetime | None) -> str:
+    return "" if reached_at is None else f" Of those written before {in_utc(reached_at)} not all were looked at."
 
 
 def explain(connection: Connection, message_id: int) -> Row:
@@ -85,8 +104,3 @@ def label(name: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield facts of several lines with one name: it stands before the first."""
     for place, line in enumerate(lines):
         yield ("" if place else name), line
-
-
-def priority(value: int) -> str:
-    """Return a priority as number and word."""
-    return f"{value} {PRIORITIES.get(value, '')}".rstrip()

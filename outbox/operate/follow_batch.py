@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 
 from outbox.operate.console import CommandFailed, Connection, note, number
-from outbox.operate.dead_letters import Row, batch, is_kept_house
+from outbox.operate.dead_letters import Row, batch, house_is_kept
 from outbox.operate.explain import explain
 from outbox.operate.progress import progress
 
@@ -30,10 +30,10 @@ def follow_batch(connection: Connection, batch_id: int) -> Row:
             while found["finished_at"] is None:
                 time.sleep(LOOK_EVERY_S)
                 found = batch(connection, batch_id)
-                advance(found["done"])
+                advance(found["done"] + found["failed"])
                 if not told and time.monotonic() - doubted_s > DOUBT_EVERY_S:
                     doubted_s = time.monotonic()
-                    if told := not is_kept_house(connection):
+                    if told := not house_is_kept(connection):
                         note(f"{NOBODY} to go on with batch {batch_id}. {START_ONE}.")
     except KeyboardInterrupt:
         note(f"batch {batch_id} goes on without this terminal. {how_to_go_on(batch_id)}")
@@ -50,10 +50,14 @@ def how_to_go_on(batch_id: int) -> str:
 
 def in_a_line(found: Row) -> str:
     """Return how far a batch is."""
-    told = f"{number(found['done'])} of {number(found['total'])} dead letters {DONE[found['verb']]}"
+    letters = "dead letter" if found["total"] == 1 else "dead letters"
+    told = f"{number(found['done'])} of {number(found['total'])} {letters} {DONE[found['verb']]}"
     if found["state"] != "done":
         told += f", {found['state']}"
-    if found["state"] == "done" and (rest := found["total"] - found["done"]) > 0:
+    if found["failed"]:
+        stay = "stays a dead letter" if found["failed"] == 1 else "stay dead letters"
+        told += f"; {number(found['failed'])} could not be {DONE[found['verb']]} and {stay}"
+    if found["state"] == "done" and (rest := found["total"] - found["done"] - found["failed"]) > 0:
         # Somebody else retried or discarded them, or a late "sent" came.
-        told += f"; {number(rest)} had gone before their turn"
+        told += f"; {number(rest)} had gone before {'its' if rest == 1 else 'their'} turn"
     return told + (f". Last error: {found['last_error']}" if found["last_error"] else "")

@@ -7,6 +7,7 @@ pooler cannot hand it to two.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ PARTITIONS_S: Final = 3600.0
 RETENTION_S: Final = 60.0  # a day that was in use is dropped a minute later
 REPAIR_S: Final = 300.0
 LONG_S: Final = 300.0  # with a large backlog they read for longer than a worker's calls may take
+INDEX_S: Final = 3600.0  # of a day of 3 billion rows; a build that is cut off has to begin anew
 MEASURE_S: Final = 15.0  # a count of what waits reads every row of it
 SWEEP_FOR_S: Final = 4.0  # at a time: it takes one of the worker's two connections from its messages
 BATCH_STEP_S: Final = 1.0  # between steps of batches of dead letters, while one runs
@@ -56,6 +58,8 @@ class Housekeeper:
         )
         self._at_once: list[Job] = []
         self._slow: set[str] = set()
+        # A long duty keeps one of the worker's two connections, two would keep both.
+        self._long = asyncio.Lock()
         self._sweeps = False
         self._runs_batches = False
 
@@ -115,7 +119,7 @@ class Housekeeper:
 
     async def _index_history(self) -> None:
         until_s = self._now() + SWEEP_FOR_S
-        while await self._duty("index_history", self._call_long, "SELECT outbox.index_history()"):
+        while await self._duty("index_history", self._build, "SELECT outbox.index_history()"):
             if self._now() >= until_s:
                 break
 
@@ -147,9 +151,14 @@ class Housekeeper:
 
     async def _step_batches(self, duty: str, query: str) -> Any:
         until_s = self._now() + SWEEP_FOR_S
-        while await self._call_and_note(duty, "SELECT outbox.run_batches()"):
-            if self._now() >= until_s:
-                break
+        try:
+            while await self._call_and_note(duty, "SELECT outbox.run_batches()") is not None:
+                if self._now() >= until_s:
+                    break
+        except (AnswerLostError, psycopg.Error) as error:
+            # Rolled back: else the same batch would come first again, and nobody would know why nothing goes on.
+            await self._note("outbox.note_batch_error(%s)", [describe(error)])
+            raise
         return (await self._connections.call(query))[0][0]
 
     async def _repair(self) -> None:
@@ -158,25 +167,50 @@ class Housekeeper:
             self._log.error("wakeups were missing and have been filed: this means a bug", wakeups_repaired=repaired)
 
     async def _duty(self, name: str, call: Callable[[str, str], Awaitable[Any]], query: str) -> Any:
-        return await self._try(name, call, name, query) if self.holds else None
+        if not self.holds:
+            return None
+        return await self._try(name, call, name, query, failed=lambda error: self._note_failure(name, error))
 
     async def _call_and_note(self, duty: str, query: str) -> Any:
         rows = await self._connections.call(f"{query}, outbox.note_duty(%s, NULL)", [duty])
         return rows[0][0]
 
-    async def _call_long(self, duty: str, query: str) -> Any:
+    async def _call_long(self, duty: str, query: str, within_s: float = LONG_S) -> Any:
         # In one statement where it does without its own timeout, which takes four.
         if duty not in self._slow:
             try:
                 return await self._call_and_note(duty, query)
             except (psycopg.errors.QueryCanceled, AnswerLostError):
                 self._slow.add(duty)
-        rows = await self._connections.call_long(f"{query}, outbox.note_duty(%s, NULL)", [duty], within_s=LONG_S)
+        async with self._long:
+            if not self.holds:
+                return None
+            rows = await self._connections.call_long(f"{query}, outbox.note_duty(%s, NULL)", [duty], within_s=within_s)
         return rows[0][0]
 
-    async def _try(self, name: str, call: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    async def _build(self, duty: str, query: str) -> Any:
+        return await self._call_long(duty, query, INDEX_S)
+
+    async def _note_failure(self, duty: str, error: BaseException) -> None:
+        if not isinstance(error, DatabaseAwayError):
+            await self._note("outbox.note_duty(%s, %s)", [duty, describe(error)])
+
+    async def _note(self, call: str, parameters: list[str]) -> None:
+        # If this fails too, the log has the first error.
+        with contextlib.suppress(*_FAILURES):
+            await self._connections.call(f"SELECT {call}", parameters)
+
+    async def _try(
+        self,
+        name: str,
+        call: Callable[..., Awaitable[Any]],
+        *arguments: Any,
+        failed: Callable[[BaseException], Awaitable[None]] | None = None,
+    ) -> Any:
         try:
             return await call(*arguments)
         except _FAILURES as error:
             self._log.warning("housekeeping failed, and is tried again", duty=name, error=describe(error))
+            if failed is not None:
+                await failed(error)
             return None

@@ -1,57 +1,51 @@
-"""Whether a bot sends, and if not, what holds it."""
+"""Whether a bot sends, and if not, what holds it: the words of the command line and of the page."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple
 
-from outbox.operate.console import CommandFailed, Connection, moment, number
-
-Row = dict[str, Any]
-
+PAUSED: Final = "paused by an operator"
+REFUSED: Final = "bot token refused"
+TOLD_TO_WAIT: Final = "paused by Telegram"
+BREAKER_OPEN: Final = "breaker open"
+HALF_OPEN: Final = "breaker half-open"
+NO_WORKER: Final = "no worker"
 SENDS: Final = "sends"
 
-
-def limits_of(connection: Connection, bot: str) -> Row:
-    """Return the bot's row of outbox.limits, with `depth`, how much waits as last counted, and `now`, the database's.
-
-    Raises CommandFailed for a bot that does not exist.
-    """
-    found = all_limits(connection, bot)
-    if not found:
-        raise CommandFailed(f"bot {bot!r} does not exist. List them: outbox bot list")
-    return found[0]
+SERVED: Final = "SELECT DISTINCT unnest(w.bots) AS bot FROM outbox.workers w WHERE w.state <> 'lost'"
+"""The query of the bots that a living worker serves."""
 
 
-def all_limits(connection: Connection, bot: str | None = None) -> list[Row]:
-    """Return the same of every bot."""
-    return connection.execute(
-        "SELECT l.*, d.depth, outbox.clock() AS now"
-        "  FROM outbox.limits l"
-        " CROSS JOIN LATERAL ("
-        "       SELECT coalesce(sum(x.depth), 0)::bigint AS depth FROM outbox.depth x WHERE x.bot = l.bot) d"
-        " WHERE %(bot)s::text IS NULL OR l.bot = lower(%(bot)s::text) ORDER BY l.bot",
-        {"bot": bot},
-    ).fetchall()
+class Hold(NamedTuple):
+    """What keeps a bot from sending, or that nothing does."""
+
+    word: str
+    kind: Literal["bad", "warn", "good"]
+    until: datetime | None = None
+    """When it ends by itself, where that is known."""
+    why: str | None = None
 
 
-def what_holds(row: Row) -> list[str]:
-    """Return what keeps a bot of limits_of() from sending, what lasts first; nothing: it sends."""
-    held = []
-    if row["stopped"]:
-        held.append("paused by an operator")
-    if row["unauthorised"]:
-        held.append("its token was refused")
-    if row["paused_until"] is not None and row["paused_until"] > row["now"]:
-        why = f" ({row['paused_reason']})" if row["paused_reason"] else ""
-        held.append(f"pauses until {moment(row['paused_until'])}{why}")
-    if row["breaker"] == "open":
-        until = f" until {moment(row['breaker_until'])}" if row["breaker_until"] is not None else ""
-        held.append(f"breaker open{until}")
-    elif row["breaker"] == "half_open":
-        held.append("breaker half-open")
-    return held
+def holds(limits: Mapping[str, Any], now: datetime, *, served: bool) -> list[Hold]:
+    """Return all that keeps a bot of outbox.limits from sending, the gravest first; `served`: by a worker."""
+    found = []
+    if limits["stopped"]:
+        found.append(Hold(PAUSED, "bad"))
+    if limits["unauthorised"]:
+        found.append(Hold(REFUSED, "bad"))
+    if limits["breaker"] == "open":
+        found.append(Hold(BREAKER_OPEN, "bad", limits["breaker_until"], limits["breaker_reason"]))
+    if limits["paused_until"] is not None and limits["paused_until"] > now:
+        found.append(Hold(TOLD_TO_WAIT, "warn", limits["paused_until"], limits["paused_reason"]))
+    if not served:
+        found.append(Hold(NO_WORKER, "bad"))
+    if limits["breaker"] == "half_open":
+        found.append(Hold(HALF_OPEN, "warn"))
+    return found
 
 
-def waiting(row: Row) -> str:
-    """Return how many messages wait, as a clause."""
-    return "1 message waits" if row["depth"] == 1 else f"{number(row['depth'])} messages wait"
+def state_of(limits: Mapping[str, Any], now: datetime, *, served: bool) -> Hold:
+    """Return the first thing that holds a bot, or that it sends."""
+    return next(iter(holds(limits, now, served=served)), Hold(SENDS, "good"))

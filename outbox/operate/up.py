@@ -26,31 +26,42 @@ def follow_tokens(settings: Settings) -> TokensFile | None:
 
 
 async def work_with_page(
-    database_url: str, settings: Settings, worker: Worker | None, holder: str, say: Callable[[str], None]
+    database_url: str,
+    settings: Settings,
+    worker: Worker | None,
+    holder: str,
+    say: Callable[[str], None],
+    ready: Callable[[str | None], None],
+    end_at_once: Callable[[int], object],
 ) -> None:
     """Deliver, unless there is no worker, keep house and serve the page, until SIGTERM or SIGINT.
 
-    Raises UsageError where the page cannot listen at an address that was set; at the default one, which a second
-    process of this machine finds taken, it says so and goes on: messages come first.
+    `ready` is told once where the page is, None for none; `end_at_once` is called with the exit status at a second
+    signal. Raises UsageError where the page cannot listen at an address that was set; at the default one, which a
+    second process of this machine finds taken, it says so and goes on: messages come first.
     """
-    async with _page(database_url, settings, say):
+    async with _page(database_url, settings, say) as url:
+        # Once signals are taken, which happens before anything is awaited: who reads this may send one.
+        asyncio.get_running_loop().call_soon(ready, url)
         if worker is None:
-            await keep_house(database_url, holder)
+            await keep_house(database_url, holder, end_at_once)
         else:
-            await work_and_keep_house(worker, holder)
+            await work_and_keep_house(worker, holder, end_at_once)
 
 
 @contextlib.asynccontextmanager
-async def _page(database_url: str, settings: Settings, say: Callable[[str], None]) -> AsyncIterator[None]:
+async def _page(database_url: str, settings: Settings, say: Callable[[str], None]) -> AsyncIterator[str | None]:
+    """Serve the page until the block ends; yield its URL, or None where there is none."""
     if settings.admin_addr is None:
-        yield
+        yield None
     elif importlib.util.find_spec("jinja2") is None:
         say("no page, because Jinja2 is not installed. Run: pip install Jinja2, or set OUTBOX_ADMIN_ADDR=off.")
-        yield
+        yield None
     else:
         from outbox.operate.page.app import Page, serve  # here, because a worker does without Jinja2
         from outbox.operate.page.database import PageDatabase
 
+        url = None
         async with contextlib.AsyncExitStack() as stack:
             try:
                 url = await stack.enter_async_context(serve(Page(settings, PageDatabase(database_url))))
@@ -58,13 +69,10 @@ async def _page(database_url: str, settings: Settings, say: Callable[[str], None
                 if settings.admin_addr != Settings.model_fields["admin_addr"].default:
                     raise
                 say(f"no page: {error}")
-            else:
-                # Once signals are taken, which happens before anything is awaited: who reads this may send one.
-                asyncio.get_running_loop().call_soon(say, f"the page is at {url}")
-            yield
+            yield url
 
 
-async def work_and_keep_house(worker: Worker, holder: str) -> None:
+async def work_and_keep_house(worker: Worker, holder: str, end_at_once: Callable[[int], object] = os._exit) -> None:
     """Deliver and take part in housekeeping until SIGTERM or SIGINT. `holder` names this process."""
     housekeeper = Housekeeper(worker.connections, _alone(holder))
     housekeeper.start()
@@ -75,17 +83,23 @@ async def work_and_keep_house(worker: Worker, holder: str) -> None:
 
     leaving = asyncio.create_task(leave_house())
     try:
-        await run_worker(worker)
+        await run_worker(worker, end_at_once)
     finally:
         await leaving
 
 
-async def keep_house(database_url: str, holder: str) -> None:
+async def keep_house(database_url: str, holder: str, end_at_once: Callable[[int], object] = os._exit) -> None:
     """Only take part in housekeeping, until SIGTERM or SIGINT: there is no bot token to deliver with."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        if stopping.is_set():
+            end_at_once(128 + number)
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop, number)
     connections = Connections(database_url, f"outbox {holder}")
     await connections.open()
     housekeeper = Housekeeper(connections, _alone(holder))

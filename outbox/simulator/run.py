@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m outbox.s
         print(f"simulator: cannot read {options.faults}: {error.strerror or error}.", file=sys.stderr)
         return 2
     try:
-        _run(listen(config, options.host, options.port, rules))
+        _run(listen(config, options.host, options.port, rules, as_json=options.json))
     except OSError as error:
         reason = error.strerror or error
         print(f"simulator: cannot listen on {options.host}:{options.port}: {reason}. Use --port 0.", file=sys.stderr)
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m outbox.s
     return 0
 
 
-async def listen(config: Config, host: str, port: int, rules: list[dict[str, Any]]) -> None:
+async def listen(config: Config, host: str, port: int, rules: list[dict[str, Any]], *, as_json: bool = False) -> None:
     """Serve until SIGTERM or SIGINT; prints the URL once, when requests can come. Raises OSError, BadRuleError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -68,7 +69,7 @@ async def listen(config: Config, host: str, port: int, rules: list[dict[str, Any
         loop.add_signal_handler(number, stop.set)
     async with serve(config, host, port) as running:
         running.faults.add(rules)
-        print(f"simulator: listening on {running.url}", flush=True)
+        print(json.dumps({"url": running.url}) if as_json else f"simulator: listening on {running.url}", flush=True)
         await stop.wait()
 
 
@@ -105,6 +106,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--connection-age-s", type=float, default=0.0, help="close connections of this age, busy or not; 0: never")
     add("--connection-idle-s", type=float, default=0.0, help="reset the call after so long an idleness; 0: never")
     add("--faults", type=Path, metavar="FILE", help="rules as [[fault]] tables of TOML, in force from the start")
+    add("--json", action="store_true", help='print {"url": …} when it listens, instead of a line of text')
     return parser
 
 

@@ -2,8 +2,8 @@
 -- answers.
 -- Returns how many rows changed. p_since: of finished only what transactions from that one on wrote, and the calls of
 -- those.
--- Locks: the rows it changes.  Cost: without p_since every row of finished and attempt is read: neither has an index by
--- chat, which every message would pay for; with it, those finished since.
+-- Locks: the rows it changes.  Cost: without p_since every row of attempt is read, which has no index by chat: every call
+-- would pay for it; with it, those finished since.
 CREATE OR REPLACE FUNCTION outbox.forget_history(p_bot text, p_chat_id text, p_since xid8) RETURNS bigint
 LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
 DECLARE

@@ -33,7 +33,8 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
                 -- Those of one time in the order of the index, which is the order they are taken in.
                 SELECT x.chat_id, x.priority, x.due_at, row_number() OVER (ORDER BY x.due_at) AS place
                   FROM outbox.wakeup x
-                 WHERE x.bot = p_bot AND x.priority = p.priority::smallint AND x.due_at <= p_now
+                 -- A parameter takes the collation of its fellows: that of chat_id would make the index useless.
+                 WHERE x.bot = p_bot COLLATE "default" AND x.priority = p.priority::smallint AND x.due_at <= p_now
                  ORDER BY x.due_at LIMIT p_most) w),
     own AS (SELECT min(d.place) AS place FROM due d WHERE d.chat_id = p_chat_id AND d.priority = p_priority)
     SELECT count(DISTINCT d.chat_id) FILTER (WHERE d.priority < p_priority),

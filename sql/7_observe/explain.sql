@@ -1,6 +1,7 @@
 -- Promise: why a message is not sent yet, what goes before it and when it will probably go; of one that ended, how it
 -- ended; of an unknown id, that it is unknown. Always one row.
--- Locks: nothing.  Cost: index probes; what is ahead is counted up to 10,000.
+-- Locks: nothing.  Cost: index probes; what is ahead is counted up to 10,000; and that of estimate_pressure where the bot
+-- can send.
 -- reasons: whatever stands in its way now, its own first, then its chat's, then the bot's. waits_until: not before
 -- then; NULL: nothing but its turn. ahead_in_lane: messages of its chat that go before it; ahead_of_bot: other chats
 -- that do. expected_at NULL: not as things are.
@@ -17,6 +18,8 @@ DECLARE
     o outbox.bot;
     c outbox.chat;
     v_lane_until timestamptz;
+    k outbox.bucket;
+    v_waits record;
     v_turns record;
     v_pressure record;
     v_wishes record;
@@ -76,14 +79,15 @@ BEGIN
                                      CASE ahead_in_lane WHEN 1 THEN 'goes' ELSE 'go' END);
     END IF;
 
-    SELECT * INTO v_pressure FROM outbox.estimate_pressure(m.bot) p WHERE p.priority = m.priority;
-    reasons := reasons || CASE v_pressure.waits_for
-        WHEN 'stopped' THEN format('bot %s is stopped by an operator: SELECT outbox.resume(%L)', m.bot, m.bot)
+    SELECT * INTO k FROM outbox.bucket x WHERE x.bot = m.bot;
+    v_waits := outbox.bot_waits_for(k, v_now);
+    reasons := reasons || CASE v_waits.waits_for
+        WHEN 'stopped' THEN format('bot %s is paused by an operator: SELECT outbox.resume(%L)', m.bot, m.bot)
         WHEN 'unauthorised' THEN format('bot %s was refused by Telegram: it waits for a bot token that works', m.bot)
         WHEN 'no worker' THEN format('no living worker serves bot %s', m.bot)
-        WHEN 'paused' THEN format('bot %s is paused until %s', m.bot, outbox.moment_in_words(v_pressure.waits_until))
+        WHEN 'paused' THEN format('bot %s is paused until %s', m.bot, outbox.moment_in_words(v_waits.waits_until))
         WHEN 'breaker open' THEN format('the breaker of bot %s is open until %s', m.bot,
-                                            outbox.moment_in_words(v_pressure.waits_until))
+                                            outbox.moment_in_words(v_waits.waits_until))
         WHEN 'breaker half-open' THEN format('the breaker of bot %s lets only probes through', m.bot) END;
     -- A chat that was never sent to has no row yet.
     v_turns := outbox.count_ahead_of_lane(m.bot, coalesce(c.chat_id, m.chat_id), m.priority,
@@ -95,9 +99,10 @@ BEGIN
                                      CASE ahead_of_bot WHEN 1 THEN 'has its' ELSE 'have their' END);
     END IF;
     reasons := array_remove(reasons, NULL);
-    waits_until := nullif(greatest(v_now, m.next_attempt_at, v_lane_until, v_pressure.waits_until), v_now);
+    waits_until := nullif(greatest(v_now, m.next_attempt_at, v_lane_until, v_waits.waits_until), v_now);
 
-    IF NOT v_ends AND coalesce(v_pressure.waits_for, '') NOT IN ('stopped', 'unauthorised', 'no worker') THEN
+    IF NOT v_ends AND coalesce(v_waits.waits_for, '') NOT IN ('stopped', 'unauthorised', 'no worker') THEN
+        SELECT * INTO v_pressure FROM outbox.estimate_pressure(m.bot) p WHERE p.priority = m.priority;
         expected_at := greatest(
             m.next_attempt_at, v_lane_until,
             greatest(v_now, v_pressure.waits_until) + make_interval(secs => outbox.turn_in_s(

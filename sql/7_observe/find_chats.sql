@@ -3,7 +3,8 @@
 -- after a failed attempt; cooling: was sent to a moment ago, or told to wait (429). p_state NULL: any, the first of these
 -- that holds or ready; so one chat is asked for with p_chat_id, also one that was never sent to. waiting is counted up to
 -- 1,000.
--- Locks: nothing.  Cost: suppressed, moved and one chat: an index. The rest reads the first 400 MB of outbox.chat, about 2
+-- Locks: nothing.  Cost: suppressed, moved and one chat: an index. Of any state, those of one bot: the keys of 2 million
+-- chats at most. The rest reads the first 400 MB of outbox.chat, about 2
 -- million chats: an index on what each send changes would cost more.
 CREATE OR REPLACE FUNCTION outbox.find_chats(
     p_state text DEFAULT NULL, p_bot text DEFAULT NULL, p_chat_id text DEFAULT NULL, p_after text DEFAULT NULL,
@@ -11,12 +12,14 @@ CREATE OR REPLACE FUNCTION outbox.find_chats(
 RETURNS TABLE (
     chat_id text, bot text, state text, until_at timestamptz, reason text, moved_to text, in_flight bigint,
     worker bigint, last_sent_at timestamptz, waiting bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off ROWS 50 AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Plans must not depend on statistics (I10).
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off ROWS 50 AS $$
 #variable_conflict use_column
 DECLARE
     v_now CONSTANT timestamptz := outbox.clock();
     v_bot CONSTANT text := lower(p_bot COLLATE "C");
-    v_chat_id CONSTANT text := lower(p_chat_id);
+    v_chat_id CONSTANT text := lower(p_chat_id COLLATE "C");
     v_chats outbox.chat[];
 BEGIN
     IF p_state NOT IN ('suppressed', 'moved', 'in_flight', 'backing_off', 'cooling') THEN
@@ -37,7 +40,8 @@ BEGIN
            CASE s.state
                WHEN 'suppressed' THEN coalesce(c.suppressed_reason, 'it refused what was sent')
                WHEN 'moved' THEN 'the chat has become ' || c.moved_to
-               WHEN 'in_flight' THEN format('message %s is on its way, attempt %s, since %s', c.in_flight, c.attempt, c.claimed_at)
+               WHEN 'in_flight' THEN format('message %s is on its way, attempt %s, since %s', c.in_flight, c.attempt,
+                                              outbox.moment_in_words(c.claimed_at))
                WHEN 'backing_off' THEN 'waits after a failed attempt'
                WHEN 'cooling' THEN CASE WHEN c.next_send_at > c.last_sent_at + make_interval(secs => o.chat_interval_s)
                                         THEN 'its group''s limit, or told to wait by Telegram (429)'
@@ -59,15 +63,20 @@ BEGIN
      ORDER BY c.chat_id, c.bot;
 END $$;
 COMMENT ON FUNCTION outbox.find_chats IS
-    'Chats that are suppressed, moved, in_flight, backing_off or cooling, by chat_id; or one chat, in whatever state (ready: none of these). waiting: counted up to 1,000. in_flight, backing_off and cooling are looked for among the first 2 million chats. Next page: p_after, the last chat_id.';
+    'Chats that are suppressed, moved, in_flight, backing_off or cooling, by chat_id; or one chat, in whatever state (ready: none of these). waiting: counted up to 1,000. in_flight, backing_off and cooling are looked for among the first 2 million chats, those of a bot in any state among the next 2 million. Next page: p_after, the last chat_id.';
 
 -- Promise: chats that an index leads to: one, those suppressed or moved, or all, by chat_id; all bots of the last one.
--- Locks: nothing.  Cost: index entries up to the limit.
+-- Locks: nothing.  Cost: index entries up to the limit; for all chats of a bot, which have no index, those of 2 million.
 CREATE OR REPLACE FUNCTION outbox.chats_by_index(
     p_state text, p_bot text, p_chat_id text, p_after text, p_now timestamptz, p_limit int) RETURNS outbox.chat[]
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET jit = off AS $$
+DECLARE
+    v_slice CONSTANT int := 100000;
+    v_from text := coalesce(p_after || chr(1), '');  -- the first behind it
+    v_last text;
+    v_found outbox.chat[] := '{}';
 BEGIN
     IF p_chat_id IS NOT NULL THEN
         RETURN ARRAY(
@@ -91,13 +100,25 @@ BEGIN
             SELECT c FROM outbox.chat c
              WHERE c.moved_to IS NOT NULL AND (p_bot IS NULL OR c.bot = p_bot) AND c.chat_id > coalesce(p_after, '')
              ORDER BY c.chat_id FETCH FIRST p_limit ROWS WITH TIES);
+    ELSIF p_bot IS NULL THEN
+        RETURN ARRAY(
+            SELECT c FROM outbox.chat c WHERE c.chat_id >= v_from ORDER BY c.chat_id FETCH FIRST p_limit ROWS WITH TIES);
     END IF;
-    RETURN ARRAY(
-        SELECT (SELECT c FROM outbox.chat c WHERE c.chat_id = k.chat_id AND c.bot = k.bot)
-          FROM (SELECT c.chat_id, c.bot FROM outbox.chat c WHERE c.chat_id > coalesce(p_after, '')
-                 ORDER BY c.chat_id, c.bot LIMIT 100000) k
-         WHERE p_bot IS NULL OR k.bot = p_bot
-         ORDER BY k.chat_id FETCH FIRST p_limit ROWS WITH TIES);
+    FOR i IN 1 .. 20 LOOP
+        v_found := v_found || ARRAY(
+            SELECT (SELECT c FROM outbox.chat c WHERE c.chat_id = k.chat_id AND c.bot = k.bot)
+              FROM (SELECT c.chat_id, c.bot FROM outbox.chat c WHERE c.chat_id >= v_from
+                     ORDER BY c.chat_id, c.bot LIMIT v_slice) k
+             WHERE k.bot = p_bot AND k.chat_id IS DISTINCT FROM v_last
+             ORDER BY k.chat_id LIMIT p_limit - cardinality(v_found));
+        EXIT WHEN cardinality(v_found) >= p_limit;
+        v_last := (v_found[cardinality(v_found)]).chat_id;
+        -- Its other bots may lie behind this slice.
+        v_from := (SELECT c.chat_id FROM outbox.chat c WHERE c.chat_id >= v_from ORDER BY c.chat_id, c.bot
+                   OFFSET v_slice - 1 LIMIT 1);
+        EXIT WHEN v_from IS NULL;
+    END LOOP;
+    RETURN v_found;
 END $$;
 COMMENT ON FUNCTION outbox.chats_by_index IS 'Chats that an index leads to. Part of find_chats.';
 
@@ -106,7 +127,7 @@ COMMENT ON FUNCTION outbox.chats_by_index IS 'Chats that an index leads to. Part
 CREATE OR REPLACE FUNCTION outbox.chats_by_reading(
     p_state text, p_bot text, p_after text, p_now timestamptz, p_limit int) RETURNS outbox.chat[]
 LANGUAGE plpgsql STABLE
-SET plan_cache_mode = force_custom_plan SET enable_indexscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_indexscan = off SET enable_bitmapscan = off
 SET max_parallel_workers_per_gather = 0 SET jit = off AS $$
 BEGIN
     RETURN ARRAY(

@@ -6,7 +6,7 @@
 CREATE OR REPLACE FUNCTION outbox.id_at(p_at timestamptz) RETURNS bigint
 LANGUAGE plpgsql STABLE STRICT
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-SET jit = off AS $$
+SET enable_incremental_sort = off SET jit = off AS $$
 DECLARE
     v_low bigint := 0;  -- everything up to here was written before
     v_high bigint := 1 + coalesce(greatest(

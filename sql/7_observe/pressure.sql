@@ -24,7 +24,6 @@ DECLARE
     v_gone float8;
     v_turns float8;
     v_start_s float8;
-    v_never boolean;
 BEGIN
     SELECT * INTO o FROM outbox.bot x WHERE x.bot = p_bot;
     SELECT * INTO k FROM outbox.bucket x WHERE x.bot = p_bot;
@@ -43,16 +42,7 @@ BEGIN
         g.other_per_s := 0;
     END IF;
 
-    v_never := k.stopped OR k.unauthorised;
-    waits_until := greatest(CASE WHEN k.paused_until > v_now THEN k.paused_until END,
-                            CASE WHEN k.breaker = 'open' AND k.breaker_until > v_now THEN k.breaker_until END);
-    waits_for := CASE WHEN k.stopped THEN 'stopped'
-                      WHEN k.unauthorised THEN 'unauthorised'
-                      WHEN NOT EXISTS (SELECT FROM outbox.worker w WHERE w.ended_at IS NULL AND w.lease_until > v_now
-                                                                     AND p_bot = ANY (w.bots)) THEN 'no worker'
-                      WHEN k.paused_until > v_now AND k.paused_until = waits_until THEN 'paused'
-                      WHEN k.breaker = 'open' AND k.breaker_until > v_now THEN 'breaker open'
-                      WHEN k.breaker <> 'closed' THEN 'breaker half-open' END;
+    SELECT w.waits_for, w.waits_until INTO waits_for, waits_until FROM outbox.bot_waits_for(k, v_now) w;
     v_start_s := coalesce(extract(epoch FROM waits_until - v_now), 0);
 
     -- 0.98: what a window loses to jitter and to claims that come late (docs/performance.md).
@@ -87,7 +77,7 @@ BEGIN
                         THEN least(per_s * o.chat_interval_s, ahead) * (1 - ahead / due) ELSE 0 END;
         expected_delay_s := NULL;
         backlog_s := NULL;
-        IF NOT v_never THEN
+        IF NOT (k.stopped OR k.unauthorised) THEN
             expected_delay_s := v_start_s + outbox.turn_in_s(
                 i - 1, per_s, ahead - v_turns, better, beside, share, inflow_per_s, worse);
             backlog_s := v_start_s + greatest(
@@ -100,6 +90,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION outbox.estimate_pressure IS
     'When a message inserted now has its turn, per priority. Read outbox.pressure.';
+
+-- Promise: what a bot as a whole waits for, what lasts longest first, and until when at least; NULL: nothing.
+-- Locks: nothing.  Cost: a look at the living workers.
+CREATE OR REPLACE FUNCTION outbox.bot_waits_for(
+    k outbox.bucket, p_now timestamptz, OUT waits_for text, OUT waits_until timestamptz)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    waits_until := greatest(CASE WHEN k.paused_until > p_now THEN k.paused_until END,
+                            CASE WHEN k.breaker = 'open' AND k.breaker_until > p_now THEN k.breaker_until END);
+    waits_for := CASE WHEN k.stopped THEN 'stopped'
+                      WHEN k.unauthorised THEN 'unauthorised'
+                      WHEN NOT EXISTS (SELECT FROM outbox.worker w WHERE w.ended_at IS NULL AND w.lease_until > p_now
+                                                                     AND k.bot = ANY (w.bots)) THEN 'no worker'
+                      WHEN k.paused_until > p_now AND k.paused_until = waits_until THEN 'paused'
+                      WHEN k.breaker = 'open' AND k.breaker_until > p_now THEN 'breaker open'
+                      WHEN k.breaker <> 'closed' THEN 'breaker half-open' END;
+END $$;
+COMMENT ON FUNCTION outbox.bot_waits_for IS 'What a bot as a whole waits for. Part of pressure and explain.';
 
 -- Promise: expected delay per bot and priority, cheap enough to ask before each insert, so that a producer can degrade.
 -- Cost: see estimate_pressure, once per bot asked for.

@@ -1,5 +1,6 @@
 -- Promise: what each bot did lately, in steps: calls that sent, were answered by 429, or failed, and what its limit allows
--- per step as it is now (NULL: unlimited). Whole steps only, those without a call too; of the 20 bots that called most.
+-- per step as it is now (NULL: unlimited). Whole steps only, those without a call too; of the 20 bots that called most. Nothing
+-- on the day of the upgrade that brings their index, see lacks_index.
 -- Locks: nothing.  Cost: the attempts of that time, by index: 27,000 for 15 minutes at 30/s. For plots.
 CREATE OR REPLACE FUNCTION outbox.rate_series(p_minutes int DEFAULT 15, p_step_s int DEFAULT 10)
 RETURNS TABLE (bot text, at timestamptz, sent int, too_many_requests int, failed int, allowed float8)
@@ -18,6 +19,9 @@ BEGIN
     END IF;
     v_until := date_bin(v_step, outbox.clock(), 'epoch');
     v_since := v_until - make_interval(mins => p_minutes);
+    IF outbox.lacks_index('attempt_answered', v_since) THEN
+        RETURN;
+    END IF;
     RETURN QUERY
     WITH done AS MATERIALIZED (
         SELECT a.bot, date_bin(v_step, a.answered_at, 'epoch') AS at,
@@ -41,9 +45,10 @@ BEGIN
      ORDER BY s.bot, g.at;
 END $$;
 COMMENT ON FUNCTION outbox.rate_series IS
-    'Calls per bot and step of the last minutes: sent, too_many_requests (429), failed; allowed: messages per step that the limit in use now permits, NULL: unlimited. Of 20 bots at most.';
+    'Calls per bot and step of the last minutes: sent, too_many_requests (429), failed; allowed: messages per step that the limit in use now permits, NULL: unlimited. Of 20 bots at most. No rows until two hours after the day of the upgrade to revision 0009, where that day is large.';
 
--- Promise: how many messages of each bot ended with each status in the last minutes; sent counts calls that sent.
+-- Promise: how many messages of each bot ended with each status in the last minutes; sent counts calls that sent. Nothing on
+-- the day of the upgrade that brings their indexes, see lacks_index.
 -- Locks: nothing.  Cost: what ended in that time, by index.
 CREATE OR REPLACE FUNCTION outbox.outcomes(p_minutes int DEFAULT 15)
 RETURNS TABLE (bot text, status text, count bigint)
@@ -57,6 +62,9 @@ BEGIN
         RAISE EXCEPTION '% minutes are no time to count outcomes of', coalesce(p_minutes::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Use 1 to 1440 minutes.';
     END IF;
+    IF outbox.lacks_index('attempt_answered', v_since) OR outbox.lacks_index('finished_unsent', v_since) THEN
+        RETURN;
+    END IF;
     RETURN QUERY
     SELECT x.bot, x.status, sum(x.n)::bigint
       FROM (SELECT a.bot, 'sent' AS status, count(*) AS n
@@ -69,4 +77,22 @@ BEGIN
      GROUP BY x.bot, x.status ORDER BY x.bot, sum(x.n) DESC;
 END $$;
 COMMENT ON FUNCTION outbox.outcomes IS
-    'How many messages of each bot ended in the last minutes, by status: sent, expired, cancelled, superseded, discarded, dead, uncertain.';
+    'How many messages of each bot ended in the last minutes, by status: sent, expired, cancelled, superseded, discarded, dead, uncertain. No rows until two hours after the day of the upgrade to revision 0009, where that day is large.';
+
+-- Promise: whether a day of attempt or finished from p_since on, or the default partition, is without this index of its
+-- table, as on the day of an upgrade, and too large to be read whole: more than 8 MB.
+-- Locks: nothing.  Cost: a look at the catalogue.
+CREATE OR REPLACE FUNCTION outbox.lacks_index(p_index text, p_since timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_index i
+          JOIN pg_inherits h ON h.inhparent = i.indrelid
+          JOIN pg_class t ON t.oid = h.inhrelid
+         WHERE i.indexrelid = to_regclass('outbox.' || quote_ident(p_index)) AND NOT i.indisvalid
+           AND (t.relname !~ '_[0-9]{8}$' OR right(t.relname, 8) >= to_char(p_since AT TIME ZONE 'UTC', 'YYYYMMDD'))
+           AND NOT EXISTS (SELECT FROM pg_inherits c JOIN pg_index x ON x.indexrelid = c.inhrelid
+                            WHERE c.inhparent = i.indexrelid AND x.indrelid = t.oid)
+           AND pg_relation_size(t.oid) >= 8388608)
+$$;
+COMMENT ON FUNCTION outbox.lacks_index IS
+    'Whether a large day of attempt or finished since then lacks this index of its table: on the day of an upgrade, and until outbox.index_history made it.';

@@ -1,6 +1,8 @@
--- Promise: what happened to one message, in order of time: accepted, scheduled, each attempt, the wait after it, a cancel
--- that was asked for, sending just now, ended. Nothing for an unknown id. No payload.
--- Locks: nothing.  Cost: one index probe per kept day; the last 1,000 attempts.
+-- Promise: what happened to one message, in order of time: accepted, scheduled, each attempt, the wait after it, a retry by
+-- an operator, a cancel that was asked for, sending just now, ended. Nothing for an unknown id. No payload.
+-- Locks: nothing.  Cost: one index probe per kept day; the last 1,000 attempts; the last 10,000 rows of audit.
+-- A retry leaves no trace but its conditions, in audit: told are those that name the message, and those whose conditions it
+-- met after a failure that may have been its end.
 -- A wait's waits_until: what Telegram asked for, or when it was really tried again; of the last one, when it will be.
 CREATE OR REPLACE FUNCTION outbox.timeline(p_id bigint)
 RETURNS TABLE (at timestamptz, what text, details text, worker text, duration_s float8, http_status int,
@@ -34,6 +36,28 @@ BEGIN
                lead(coalesce(a.started_at, a.answered_at)) OVER (ORDER BY a.answered_at, a.attempt) AS next_at
           FROM (SELECT a.* FROM outbox.attempt a
                  WHERE a.message_id = p_id ORDER BY a.answered_at DESC, a.attempt DESC LIMIT 1000) a),
+    retried AS MATERIALIZED (
+        SELECT a.at, a.who, a.filter ->> 'batch' AS batch
+          FROM (SELECT * FROM known k LIMIT 1) k
+         CROSS JOIN LATERAL (SELECT * FROM outbox.audit a ORDER BY a.id DESC LIMIT 10000) a
+         -- A batch stands there twice: when it was started and, without a verb, when it ended.
+         WHERE a.what = CASE WHEN a.filter ? 'batch' THEN 'start_batch' ELSE 'retry' END AND a.count > 0
+           AND coalesce(a.filter ->> 'verb' = 'retry', true) AND a.at >= k.created_at AND coalesce(a.at < k.ended_at, true)
+           AND CASE WHEN a.filter ? 'ids' THEN a.filter -> 'ids' @> to_jsonb(p_id)
+                    ELSE coalesce(a.filter ->> 'bot' = k.bot, true)
+                         AND (a.filter ->> 'tag' IS NULL OR a.filter ->> 'tag' = k.tag)
+                         AND EXISTS (
+                            SELECT FROM tried t
+                             WHERE t.answered_at < a.at AND coalesce(t.next_at > a.at, true)
+                               AND (t.outcome IN ('dead', 'uncertain')
+                                    OR (SELECT count(*) FROM tried x
+                                         WHERE x.outcome <> 'wait' AND x.answered_at <= t.answered_at)
+                                       >= (SELECT o.max_attempts FROM outbox.bot o WHERE o.bot = k.bot))
+                               AND (a.filter ->> 'class' IS NULL OR a.filter ->> 'class' = t.error_class)
+                               AND t.answered_at >= coalesce((a.filter ->> 'since')::timestamptz, '-infinity')
+                               AND t.answered_at < coalesce((a.filter ->> 'until')::timestamptz, 'infinity')
+                               AND (a.filter ->> 'text' IS NULL
+                                    OR strpos(lower(t.error_text), lower(a.filter ->> 'text')) > 0)) END),
     story AS (
         SELECT k.created_at AS at, 1 AS place, 'accepted' AS what,
                concat_ws(', ', k.method || ' to chat ' || k.chat_id, 'bot ' || k.bot,
@@ -62,7 +86,12 @@ BEGIN
                     ELSE coalesce(t.next_at, (SELECT k.next_at FROM known k LIMIT 1)) END
           FROM tried t
          WHERE t.outcome IN ('wait', 'retry', 'uncertain')
+           AND NOT EXISTS (SELECT FROM retried r WHERE r.at > t.answered_at AND coalesce(r.at < t.next_at, true))
            AND (t.next_at IS NOT NULL OR EXISTS (SELECT FROM known k WHERE k.status IS NULL AND NOT coalesce(k.is_sending, false)))
+        UNION ALL
+        SELECT r.at, 5, 'retried', format('a dead letter was put back into its lane by %s', r.who)
+                                   || coalesce(', in batch ' || r.batch, ''), NULL, NULL, NULL, NULL
+          FROM retried r
         UNION ALL
         SELECT q.requested_at, 5, 'cancel asked for', 'by ' || q.requested_by, NULL, NULL, NULL, NULL
           FROM outbox.request q WHERE q.message_id = p_id
@@ -71,6 +100,7 @@ BEGIN
                NULL
           FROM (SELECT * FROM known k LIMIT 1) k
           JOIN outbox.stop s ON s.tag = k.tag AND s.up_to_id >= k.id AND coalesce(s.bot = k.bot, true)
+                            AND coalesce(s.requested_at <= k.ended_at, true)
         UNION ALL
         SELECT k.claimed_at, 6, 'sending', format('attempt %s is in flight', k.attempt), k.claimed_by, NULL, NULL, NULL
           FROM known k WHERE k.is_sending
@@ -88,4 +118,4 @@ BEGIN
      ORDER BY s.at, s.place;
 END $$;
 COMMENT ON FUNCTION outbox.timeline IS
-    'What happened to one message in order of time: what is accepted, scheduled, attempt (number, outcome, class, text), wait (until waits_until), cancel asked for, sending or ended. The last 1,000 attempts. No payload.';
+    'What happened to one message in order of time: what is accepted, scheduled, attempt (number, outcome, class, text), wait (until waits_until), retried (by an operator), cancel asked for, sending or ended. The last 1,000 attempts. No payload.';

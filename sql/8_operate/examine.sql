@@ -8,7 +8,7 @@ RETURNS TABLE (name text, verdict text, finding text, remedy text)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_checks constant text[] := ARRAY['connections', 'transactions', 'vacuum', 'roles', 'partitions', 'housekeeping',
-        'workers', 'bots', 'lanes', 'wakeups', 'dead letters', 'suppressed chats'];
+        'batches', 'workers', 'bots', 'lanes', 'wakeups', 'dead letters', 'suppressed chats'];
     v_check text;
 BEGIN
     IF p_check <> ALL (v_checks) THEN
@@ -26,6 +26,7 @@ BEGIN
                 WHEN 'roles' THEN RETURN QUERY SELECT v_check, x.* FROM outbox.examine_roles() x;
                 WHEN 'partitions' THEN RETURN QUERY SELECT v_check, x.* FROM outbox.examine_partitions() x;
                 WHEN 'housekeeping' THEN RETURN QUERY SELECT v_check, x.* FROM outbox.examine_housekeeping() x;
+                WHEN 'batches' THEN RETURN QUERY SELECT v_check, x.* FROM outbox.examine_batches() x;
                 WHEN 'workers' THEN RETURN QUERY SELECT v_check, x.* FROM outbox.examine_workers() x;
                 WHEN 'bots' THEN RETURN QUERY SELECT v_check, x.* FROM outbox.examine_bots() x;
                 WHEN 'lanes' THEN RETURN QUERY SELECT v_check, x.* FROM outbox.examine_lanes() x;
@@ -45,7 +46,7 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION outbox.examine IS
-    'What is wrong and what to do, a row per finding (ok, warn, fail): connections, transactions, vacuum, roles, partitions, housekeeping, workers, bots, lanes, wakeups, dead letters, suppressed chats; all, or one. What outbox doctor asks.';
+    'What is wrong and what to do, a row per finding (ok, warn, fail): connections, transactions, vacuum, roles, partitions, housekeeping, batches, workers, bots, lanes, wakeups, dead letters, suppressed chats; all, or one. What outbox doctor asks.';
 
 -- Promise: a length of time in its largest sensible unit.  Locks: nothing.  Cost: arithmetic.
 CREATE OR REPLACE FUNCTION outbox.time_in_words(p_time interval) RETURNS text

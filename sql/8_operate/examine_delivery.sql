@@ -12,6 +12,7 @@ DECLARE
     v_waiting text;
     v_is_due boolean;
     v_lost int;
+    v_loser text;
     v_is_sound boolean;
 BEGIN
     SELECT count(DISTINCT w.id), string_agg(DISTINCT coalesce(w.version, 'unknown'), ' and '),
@@ -29,9 +30,13 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT CASE WHEN b.is_due THEN 'fail' ELSE 'warn' END,
-           format('no worker serves bot %s, and %s wait for it', b.bot, coalesce(b.messages || ' messages', 'messages')),
-           format('Start one with its token (OUTBOX_TOKEN%s), or drop them: outbox cancel',
-                  CASE WHEN b.bot <> 'default' THEN '_' || upper(b.bot) ELSE '' END)
+           format('no worker serves bot %s, and %s for it', b.bot, coalesce(CASE b.messages
+               WHEN 1 THEN '1 message waits' ELSE b.messages || ' messages wait' END, 'messages wait')),
+           format('Start one with its token (%s), or drop them: outbox cancel', CASE
+                      WHEN b.bot = 'default' THEN 'OUTBOX_TOKEN'
+                      -- No shell takes a variable with a - in its name.
+                      WHEN b.bot LIKE '%-%' THEN format('a line %s = "123:ABC" in OUTBOX_TOKENS_FILE', b.bot)
+                      ELSE 'OUTBOX_TOKEN_' || upper(b.bot) END)
       FROM outbox.bots_waiting() b WHERE NOT b.is_served;
     v_is_sound := NOT FOUND;
     IF v_versions LIKE '% and %' THEN
@@ -39,17 +44,16 @@ BEGIN
         RETURN QUERY SELECT 'warn', format('workers of versions %s run side by side', v_versions),
                             'Restart those of the older version; a worker of the last release works meanwhile.'::text;
     END IF;
-    v_lost := (SELECT count(*) FROM outbox.worker w
-                WHERE w.ended_at IS NULL AND outbox.lease_ends_at(w.lease_until) BETWEEN v_now - interval '1 day' AND v_now
-                   OR w.reaped AND w.ended_at > v_now - interval '1 hour');
+    SELECT count(*), (array_agg(w.name ORDER BY w.lease_until DESC))[1] INTO v_lost, v_loser
+      FROM outbox.worker w
+     WHERE w.reaped AND w.ended_at > v_now - interval '1 hour'
+        OR w.ended_at IS NULL AND outbox.lease_ends_at(w.lease_until) BETWEEN v_now - interval '1 hour' AND v_now;
     IF v_lost > 0 THEN
         v_is_sound := false;
         RETURN QUERY
-        SELECT 'warn', format('%s lost within the last hour, the last one by worker %s', outbox.count_in_words(
-                                  v_lost, 2147483647, 'lease'), w.name),
-               'It was killed, frozen, or cut off from the database for 20 s: look at its log and at memory limits.'::text
-          FROM outbox.worker w WHERE w.reaped OR w.ended_at IS NULL AND outbox.lease_ends_at(w.lease_until) < v_now
-         ORDER BY w.lease_until DESC LIMIT 1;
+        SELECT 'warn', format('%s lost within the last hour, the last one by worker %s',
+                              outbox.count_in_words(v_lost, 2147483647, 'lease'), v_loser),
+               'It was killed, frozen, or cut off from the database for 20 s: look at its log and at memory limits.'::text;
     END IF;
     IF v_is_sound THEN
         RETURN QUERY SELECT 'ok', format('%s alive, version %s, for %s', outbox.count_in_words(v_alive, 2147483647, 'worker'),

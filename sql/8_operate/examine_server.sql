@@ -11,12 +11,16 @@ LANGUAGE sql STABLE AS $$
       FROM (SELECT count(*) AS used, count(*) FILTER (WHERE a.datname = current_database()) AS here,
                    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                    - coalesce(current_setting('reserved_connections', true)::int, 0) AS most
-              FROM pg_stat_activity a WHERE a.backend_type = 'client backend') c
+              FROM pg_stat_activity a
+             -- Of a hidden session all is NULL but whose it is and where; background processes are of no database.
+             WHERE a.backend_type = 'client backend'
+                OR a.query = '<insufficient privilege>' AND a.usesysid IS NOT NULL AND a.datid IS NOT NULL) c
 $$;
 COMMENT ON FUNCTION outbox.examine_connections IS 'Connections that are left. Part of examine.';
 
 -- Promise: who keeps dead rows from being removed, or outbox.follow waiting: transactions open for more than 5 minutes,
 -- the oldest five, prepared ones among them, and replication slots that nobody reads. Of statements only when they began.
+-- Sessions that are hidden from this login are counted, and named where they hold the horizon. At least one row.
 -- Locks: nothing.  Cost: a look at the sessions, prepared transactions and slots.
 -- With the caller's rights: others' sessions are for pg_monitor, and a reader must not see them by the owner's.
 CREATE OR REPLACE FUNCTION outbox.examine_transactions()
@@ -25,7 +29,8 @@ LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := outbox.clock();
-    v_hidden bigint;
+    v_is_sound boolean;
+    v_hidden int;
 BEGIN
     RETURN QUERY
     WITH open AS (
@@ -55,6 +60,7 @@ BEGIN
                        ELSE 'keeps its locks' END),
            l.remedy
       FROM long l;
+    v_is_sound := NOT FOUND;
 
     -- A walsender is here with its standby's horizon and no transaction of its own.
     RETURN QUERY
@@ -63,6 +69,18 @@ BEGIN
            'End the query on the standby, or set hot_standby_feedback = off there.'::text
       FROM pg_stat_activity a
      WHERE a.backend_type = 'walsender' AND a.xact_start IS NULL AND age(a.backend_xmin) > 100000;
+    v_is_sound := v_is_sound AND NOT FOUND;
+
+    -- Of a hidden session the horizon shows, not since when.
+    RETURN QUERY
+    SELECT 'warn', format('pid %s (%s, user %s, hidden) holds the horizon %s transactions back', a.pid,
+                          coalesce(nullif(left(a.application_name, 40), ''), 'no name'), a.usename, age(a.backend_xmin)),
+           format('SELECT pg_terminate_backend(%s);', a.pid)
+      FROM pg_stat_activity a
+     WHERE a.query = '<insufficient privilege>' AND a.usesysid IS NOT NULL AND age(a.backend_xmin) > 100000
+       AND (a.datname = current_database() OR a.datid IS NULL)
+     ORDER BY age(a.backend_xmin) DESC LIMIT 5;
+    v_is_sound := v_is_sound AND NOT FOUND;
 
     RETURN QUERY
     SELECT CASE WHEN s.wal_status IN ('unreserved', 'lost') THEN 'fail' ELSE 'warn' END,
@@ -78,14 +96,16 @@ BEGIN
               FROM pg_replication_slots x) s
      WHERE s.behind > 1::bigint << 30 OR s.wal_status IN ('unreserved', 'lost') OR age(s.xmin) > 100000;
 
+    v_is_sound := v_is_sound AND NOT FOUND;
+
+    -- As in examine_connections.
     v_hidden := (SELECT count(*) FROM pg_stat_activity a
-                  WHERE a.query = '<insufficient privilege>' AND a.backend_type = 'client backend');
+                  WHERE a.query = '<insufficient privilege>' AND a.usesysid IS NOT NULL AND a.datid IS NOT NULL);
     IF v_hidden > 0 THEN
-        RETURN QUERY SELECT 'warn', format('%s sessions of other users are hidden from %I, so a long transaction of theirs '
-                                           'is not seen here', v_hidden, current_user::text),
+        RETURN QUERY SELECT 'warn', format('sessions of other users are hidden from %I, %s of them, so a long transaction '
+                                           'there is not seen here', current_user::text, v_hidden),
                             format('GRANT pg_monitor TO %I;', current_user::text);
-    ELSIF NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.xact_start < v_now - interval '5 min' AND a.pid <> pg_backend_pid())
-          AND NOT EXISTS (SELECT FROM pg_prepared_xacts p WHERE p.prepared < v_now - interval '5 min') THEN
+    ELSIF v_is_sound THEN
         RETURN QUERY SELECT 'ok', 'no transaction is open for more than 5 min'::text, ''::text;
     END IF;
 END $$;
@@ -110,28 +130,36 @@ BEGIN
     WITH kept AS (
         SELECT c.relname, c.oid, s.n_dead_tup AS dead, greatest(s.n_live_tup, c.reltuples::bigint, 0) AS living,
                pg_relation_size(c.oid) AS bytes, greatest(s.last_autovacuum, s.last_vacuum) AS vacuumed_at,
-               coalesce(c.reloptions::text, '') ~ 'autovacuum_enabled=(false|off|no|0)' AS is_off
+               coalesce(c.reloptions::text, '') ~ 'autovacuum_enabled=(false|off|no|0)' AS is_off,
+               -- A crash of the server empties the statistics: 0 living rows are then no finding.
+               coalesce(s.last_autovacuum, s.last_vacuum, s.last_autoanalyze, s.last_analyze) IS NOT NULL AS is_counted
           FROM pg_class c JOIN pg_stat_all_tables s ON s.relid = c.oid
-         WHERE c.relnamespace = 'outbox'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition)
-    SELECT 'warn', format('outbox.%s %s (last vacuum %s)', k.relname, concat_ws(', and ',
-               CASE WHEN k.is_off THEN 'has its autovacuum switched off' END,
-               CASE WHEN k.dead > 20000 + k.living / 2
-                    THEN format('has about %s dead rows beside %s living ones', k.dead, k.living) END,
+         WHERE c.relnamespace = 'outbox'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition),
+    judged AS (
+        SELECT k.*, k.dead > 20000 + k.living / 2 AS is_dead,
                -- Rows that stay in the table itself take at most 2 kB.
-               CASE WHEN k.bytes > 64 << 20 AND k.bytes / 8192 > k.living
-                    THEN format('takes %s for about %s rows', pg_size_pretty(k.bytes), k.living) END),
-               coalesce(outbox.time_in_words(v_now - k.vacuumed_at) || ' ago', 'never')),
-           CASE WHEN k.is_off THEN format('ALTER TABLE outbox.%I RESET (autovacuum_enabled);', k.relname)
-                WHEN k.dead > 20000 + k.living / 2
-                THEN format('End what holds the horizon (check transactions), then: VACUUM (VERBOSE) outbox.%I;', k.relname)
+               k.bytes > 64 << 20 AND k.bytes / 8192 > k.living AS is_large
+          FROM kept k)
+    SELECT 'warn', format('outbox.%s %s (last vacuum %s)', j.relname, concat_ws(', and ',
+               CASE WHEN j.is_off THEN 'has its autovacuum switched off' END,
+               CASE WHEN j.is_dead THEN format('has about %s dead rows beside %s living ones', j.dead, j.living) END,
+               CASE WHEN j.is_large AND j.is_counted
+                    THEN format('takes %s for about %s row%s', pg_size_pretty(j.bytes), j.living,
+                                CASE WHEN j.living <> 1 THEN 's' END)
+                    WHEN j.is_large THEN format('takes %s, and nobody has counted its rows', pg_size_pretty(j.bytes)) END),
+               coalesce(outbox.time_in_words(v_now - j.vacuumed_at) || ' ago', 'never')),
+           CASE WHEN j.is_off THEN format('ALTER TABLE outbox.%I RESET (autovacuum_enabled);', j.relname)
+                WHEN j.is_dead
+                THEN format('End what holds the horizon (check transactions), then: VACUUM (VERBOSE) outbox.%I;', j.relname)
+                WHEN NOT j.is_counted
+                THEN format('Autovacuum counts within minutes; at once: VACUUM (ANALYZE) outbox.%I;', j.relname)
                 ELSE format('Its space is used again; to give it back while nothing is sent: VACUUM FULL outbox.%I;',
-                            k.relname) END
-      FROM kept k
-     WHERE k.is_off OR k.dead > 20000 + k.living / 2 OR k.bytes > 64 << 20 AND k.bytes / 8192 > k.living
-     ORDER BY k.dead DESC;
+                            j.relname) END
+      FROM judged j WHERE j.is_off OR j.is_dead OR j.is_large ORDER BY j.dead DESC;
     IF NOT FOUND AND current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on' THEN
         RETURN QUERY
-        SELECT 'ok', format('about %s dead rows in all tables of outbox', sum(s.n_dead_tup)), ''::text
+        SELECT 'ok', format('about %s dead row%s in all tables of outbox', sum(s.n_dead_tup),
+                            CASE WHEN sum(s.n_dead_tup) <> 1 THEN 's' END), ''::text
           FROM pg_stat_all_tables s WHERE s.schemaname = 'outbox';
     END IF;
 END $$;

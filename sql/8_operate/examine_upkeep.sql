@@ -84,7 +84,8 @@ BEGIN
                    ('measure', interval '15 s', interval '2 min', 'measure_queue'),
                    ('repair', interval '5 min', interval '20 min', 'repair'),
                    -- When there is something to do, so never late.
-                   ('sweep', NULL, NULL, 'sweep'), ('batches', NULL, NULL, 'run_batches')) d (duty, every, late, call)
+                   ('sweep', NULL, NULL, 'sweep'), ('batches', NULL, NULL, 'run_batches'),
+                   ('index_history', NULL, NULL, 'index_history')) d (duty, every, late, call)
       LEFT JOIN outbox.housekeeping h ON h.duty = d.duty
      -- A duty that never ran is not late while the first worker has only begun.
      WHERE h.last_error IS NOT NULL
@@ -100,6 +101,43 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION outbox.examine_housekeeping IS 'Lease and duties of housekeeping. Part of examine.';
+
+-- Promise: batches that do not go as asked: one that runs meets an error or is not taken further for 5 minutes, one of the
+-- last day had to leave dead letters out. The newest five.
+-- Locks: nothing.  Cost: the rows of batch.
+CREATE OR REPLACE FUNCTION outbox.examine_batches()
+RETURNS TABLE (verdict text, finding text, remedy text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := outbox.clock();
+BEGIN
+    RETURN QUERY
+    SELECT 'warn', format('batch %s (%s, asked for by %s) %s', b.id, b.verb, left(b.requested_by, 60), concat_ws(', and ',
+               CASE WHEN b.finished_at IS NULL AND b.last_error IS NOT NULL
+                    THEN 'fails, and is tried again: ' || left(b.last_error, 200) END,
+               CASE WHEN b.failed > 0
+                    THEN 'left out ' || outbox.count_in_words(b.failed::int, 2147483647, 'dead letter')
+                         || CASE WHEN b.finished_at IS NULL OR b.last_error IS NULL THEN ''
+                                 ELSE ': ' || left(b.last_error, 200) END END,
+               CASE WHEN b.finished_at IS NULL AND b.due_at < v_now - interval '5 min'
+                    THEN 'was not taken further for ' || outbox.time_in_words(v_now - b.due_at) END)),
+           CASE WHEN b.finished_at IS NOT NULL
+                THEN format('See what they are: outbox dead list. Then one of them alone: outbox dead %s ID', b.verb)
+                WHEN b.last_error IS NULL AND b.failed = 0
+                THEN 'Look whether somebody keeps house (check housekeeping), and at the log of who does.'
+                ELSE format('To end it: outbox dead stop %s. The log of who keeps house says more.', b.id) END
+      FROM outbox.batch b
+     WHERE b.finished_at IS NULL AND (b.last_error IS NOT NULL OR b.due_at < v_now - interval '5 min')
+        OR b.failed > 0 AND (b.finished_at IS NULL OR b.finished_at > v_now - interval '1 day')
+     ORDER BY b.id DESC LIMIT 5;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT 'ok', format('%s running, none fails', CASE count(*)
+                                WHEN 0 THEN 'no batch is' WHEN 1 THEN '1 batch is' ELSE count(*) || ' batches are' END), ''::text
+                       FROM outbox.batch b WHERE b.finished_at IS NULL;
+    END IF;
+END $$;
+COMMENT ON FUNCTION outbox.examine_batches IS 'Batches of dead letters that fail, stand or left some out. Part of examine.';
 
 -- Promise: dead letters that retention takes within a week, before a person has decided about them.
 -- Locks: nothing.  Cost: at most 10,000 dead letters twice, by index.
@@ -124,7 +162,8 @@ BEGIN
                                            CASE WHEN v_oldest + v_kept < v_now THEN 'any moment'
                                                 ELSE 'in ' || outbox.time_in_words(v_oldest + v_kept - v_now) END),
             format('Decide about them: outbox dead list --until %s, then outbox dead retry or outbox dead discard',
-                   to_char((v_now - v_kept + interval '7 days') AT TIME ZONE 'UTC', 'YYYY-MM-DD'));
+                   -- A second later: rounding down must not leave the one out that it speaks of.
+                   to_char((v_now - v_kept + interval '7 days 1 s') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'));
         RETURN;
     END IF;
     v_fresh := (SELECT count(*) FROM (SELECT FROM outbox.dead_letter d WHERE d.died_at > v_now - interval '1 day'
@@ -158,7 +197,8 @@ BEGIN
                                            'often: %s', v_hour, v_day, coalesce(left(v_reason, 100), 'no reason')),
             'Look whether the bot or its messages are at fault: outbox suppress list. After that: outbox suppress lift';
     ELSE
-        RETURN QUERY SELECT 'ok', format('%s chats are suppressed, %s of them within the last hour', v_all, v_hour), '';
+        RETURN QUERY SELECT 'ok', format('%s suppressed, %s of them within the last hour',
+                                         outbox.count_in_words(v_all::int, 2147483647, 'chat'), v_hour), '';
     END IF;
 END $$;
 COMMENT ON FUNCTION outbox.examine_suppressed_chats IS 'Whether far more chats than usual are suppressed. Part of examine.';

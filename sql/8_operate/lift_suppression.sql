@@ -10,7 +10,7 @@ DECLARE
     v_bot text := outbox.require_bot(p_bot);
     c outbox.chat;
 BEGIN
-    SELECT * INTO c FROM outbox.chat k WHERE k.chat_id = lower(p_chat_id) AND k.bot = v_bot;
+    SELECT * INTO c FROM outbox.chat k WHERE k.chat_id = lower(p_chat_id COLLATE "C") AND k.bot = v_bot;
     IF c.moved_to IS NOT NULL THEN
         SELECT * INTO c FROM outbox.chat k WHERE k.chat_id = c.moved_to AND k.bot = v_bot;
     END IF;

@@ -82,8 +82,13 @@ COMMENT ON TABLE outbox.housekeeping IS 'Duties of housekeeping, who holds the l
 COMMENT ON TABLE outbox.depth IS 'What outbox.queue showed at measured_at: one count for all gauges. Written by housekeeping.';
 COMMENT ON TABLE outbox.backlog IS 'What is due per bot and how it is spread over chats, at measured_at. Written by housekeeping; read outbox.pressure.';
 COMMENT ON TABLE outbox.batch IS 'Batches of dead letters that housekeeping retries or discards, and how far each is. Written by outbox.start_batch; read outbox.batches.';
+COMMENT ON COLUMN outbox.batch.failed IS 'Dead letters that this look through them stepped past, because nothing could be done with them.';
+COMMENT ON COLUMN outbox.batch.due_at IS 'No step before this time.';
+COMMENT ON COLUMN outbox.batch.step_size IS 'Dead letters of the next step at most: halved by a step that fails, doubled by one that does not.';
 COMMENT ON COLUMN outbox.batch.paced_at IS 'Up to when the pace per_s is used up.';
-COMMENT ON COLUMN outbox.batch.reached_at IS 'Up to which time of death this look through the dead letters has come; NULL: it begins anew.';
+COMMENT ON COLUMN outbox.batch.reached_at IS 'With reached_id: up to which dead letter, by time of death, this look has come; NULL: it begins.';
+COMMENT ON COLUMN outbox.batch.reached_id IS 'See reached_at.';
+COMMENT ON COLUMN outbox.batch.found IS 'Dead letters that this look has moved, or left because somebody held them.';
 COMMENT ON COLUMN outbox.batch.key IS 'What the caller gave so that a second call starts nothing.';
 COMMENT ON TABLE outbox.audit IS 'What operators did: who, what, to which messages, how many.';
 COMMENT ON TABLE outbox.identity IS 'Which environment and database this is, one row: workers of another identity refuse to deliver until outbox adopt.';

@@ -62,15 +62,13 @@ BEGIN
                               'outbox.explain(bigint), outbox.status(bigint), outbox.follow(text, int), '
                               'outbox.follow_from_now(), outbox.head_waits_until(outbox.chat, smallint, text, int)'),
             -- What people look for: each returns no payload.
-            ('outbox_reader', 'SELECT ON outbox.batches'),
-            ('outbox_reader', 'EXECUTE ON FUNCTION outbox.find_messages(text[], text, text, text, text, text, timestamptz, '
-                              'timestamptz, text, bigint, int), outbox.count_messages(text[], text, text, text, text, text, '
-                              'timestamptz, timestamptz, text, int), outbox.shape(text), outbox.timeline(bigint), '
-                              'outbox.find_dead_letters(text, text, text, timestamptz, timestamptz, text, text, timestamptz, '
-                              'bigint, int), outbox.dead_letter_groups(text, text, text, timestamptz, timestamptz, text, '
-                              'text), outbox.count_dead_letters(text, text, text, timestamptz, timestamptz, text, text, '
-                              'bigint[]), outbox.find_chats(text, text, text, text, int), outbox.rate_series(int, int), '
-                              'outbox.outcomes(int)'),
+            ('outbox_reader', 'SELECT ON outbox.batches, outbox.workers'),
+            ('outbox_reader', 'EXECUTE ON FUNCTION outbox.find_messages, outbox.search_messages, outbox.count_messages, '
+                              'outbox.search_reach, outbox.shape(text), outbox.timeline(bigint), '
+                              'outbox.find_dead_letters, outbox.dead_letter_groups, outbox.dead_letter_reach, '
+                              'outbox.count_dead_letters, outbox.find_chats(text, text, text, text, int), '
+                              'outbox.rate_series(int, int), outbox.outcomes(int), outbox.lacks_index(text, timestamptz), '
+                              'outbox.house_is_kept(), outbox.lease_ends_at(timestamptz)'),
             ('outbox_reader', 'EXECUTE ON FUNCTION outbox.clock(), outbox.lane_waits_until(outbox.chat, smallint), '
                               'outbox.least_round_trip_s(outbox.bucket), outbox.gcra_step_s(int, float8), '
                               'outbox.offer_slots(outbox.bucket, int, float8, timestamptz, int), '
@@ -80,7 +78,8 @@ BEGIN
                               'outbox.examine_transactions(), outbox.examine_vacuum(), outbox.examine_roles(), '
                               'outbox.examine_partitions(), outbox.examine_housekeeping(), outbox.examine_workers(), '
                               'outbox.examine_bots(), outbox.examine_lanes(), outbox.examine_wakeups(), '
-                              'outbox.examine_dead_letters(), outbox.examine_suppressed_chats(), outbox.bots_waiting(), '
+                              'outbox.examine_dead_letters(), outbox.examine_suppressed_chats(), '
+                              'outbox.examine_batches(), outbox.bots_waiting(), '
                               'outbox.time_in_words(interval), outbox.identity_differs(text, jsonb), outbox.database_key()'),
             ('outbox_worker', 'outbox_reader'),
             ('outbox_worker', 'SELECT, INSERT, UPDATE, DELETE ON outbox.bucket, outbox.chat, outbox.message, outbox.wakeup, '
@@ -114,8 +113,9 @@ BEGIN
             SELECT p.oid::regprocedure AS what FROM pg_proc p
              WHERE p.pronamespace = 'outbox'::regnamespace
                AND p.proname IN ('set_bot', 'retry', 'discard', 'pause', 'resume', 'lift_suppression', 'forget', 'payload',
-                                 'note_action', 'adopt', 'start_batch', 'stop_batch', 'step_batch', 'note_batch',
-                                 'find_in_payloads', 'show_messages', 'match_messages')
+                                 'note_action', 'adopt', 'start_batch', 'stop_batch', 'step_batch', 'end_look', 'fail_batch',
+                                 'lock_batch', 'make_indexes',
+                                 'find_in_payloads', 'search_in_payloads', 'show_messages', 'match_messages')
         LOOP
             EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM outbox_worker', v_grant.what);
         END LOOP;

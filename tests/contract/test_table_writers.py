@@ -43,7 +43,11 @@ RULES = [
     ("broadcast", {"insert", "update", "delete"}, {"sql/8_operate/measure_broadcasts.sql"}),
     ("audit", {"insert", "update", "delete"}, {"sql/8_operate/"}),
     ("batch", {"insert"}, {"sql/8_operate/start_batch.sql"}),
-    ("batch", {"update"}, {"sql/8_operate/start_batch.sql", "sql/8_operate/run_batches.sql"}),
+    (
+        "batch",
+        {"update"},
+        {"sql/8_operate/start_batch.sql", "sql/8_operate/run_batches.sql", "sql/8_operate/forget.sql"},
+    ),
     ("batch", {"delete", "truncate"}, set()),
     ("backlog", {"insert", "update", "delete"}, {"sql/8_operate/measure_queue.sql"}),
 ]

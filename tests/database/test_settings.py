@@ -46,6 +46,7 @@ def test_every_variable_is_read(monkeypatch, tmp_path):
         "ADMIN_ADDR": "off",
         "ADMIN_PASSWORD": "long enough",
         "TRUSTED_HEADER": "X-Forwarded-User",
+        "TRUSTED_PROXIES": "10.0.3.0/24, fd00::/8,",
         "ADMIN_PREFIX": "/ops/outbox/",
         "PAYLOAD_READERS": "ann, bob@ops.example,",
         "TOKENS_FILE": str(tmp_path / "tokens.toml"),
@@ -61,6 +62,7 @@ def test_every_variable_is_read(monkeypatch, tmp_path):
     assert settings.admin_addr is None
     assert settings.admin_prefix == "/ops/outbox"
     assert settings.payload_readers == {"ann", "bob@ops.example"}
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.3.0/24", "fd00::/8"]
     assert settings.tokens_file == tmp_path / "tokens.toml"
     assert "secret" not in repr(settings)
     assert "long enough" not in repr(settings)
@@ -82,6 +84,7 @@ def test_every_variable_has_a_description():
         ("ONLY_CHATS", "42,bob", "'bob', which is neither a number nor an @name"),
         ("ONLY_CHATS", "42,0043", "'0043', which is neither a number nor an @name"),
         ("TRUSTED_HEADER", "X User", "is not the name of an HTTP header"),
+        ("TRUSTED_PROXIES", "10.0.3.1/24", "'10.0.3.1/24', which is no network"),
         ("ADMIN_PREFIX", "outbox", "is not a path such as /outbox"),
         ("ADMIN_PREFIX", "//evil.example", "is not a path such as /outbox"),
     ],

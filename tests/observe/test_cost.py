@@ -58,6 +58,24 @@ def test_no_question_reads_a_whole_table(db: Database, full: Connection, questio
     assert scans(db, full) == before
 
 
+def test_why_a_message_waits_is_told_without_reading_what_waits_for_others(full: Connection) -> None:
+    """No worker serves the bot: when its turn comes is not told. And another bot's wakeups are not its queue."""
+    full.execute("UPDATE outbox.worker SET lease_until = outbox.clock() - interval '1 s'")
+    full.execute("INSERT INTO outbox.bot (bot) VALUES ('quiet')")
+    message = insert(full, 7, bot="quiet")
+    full.execute("UPDATE outbox.message SET next_attempt_at = now() WHERE id = %s", [message])
+    query = (
+        "SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+        " WHERE schemaname = 'outbox' AND relname IN ('message', 'wakeup')"
+    )
+    with full.transaction():
+        [(reasons,)] = full.execute("SELECT reasons FROM outbox.explain(%s)", [message]).fetchall()
+        read = dict(full.execute(query).fetchall())
+    assert reasons == ["no living worker serves bot quiet"]
+    assert read["message"] < 20
+    assert read["wakeup"] < 20
+
+
 def test_following_on_reads_what_is_new_and_not_what_was_read(db: Database, full: Connection) -> None:
     [(cursor,)] = full.execute("SELECT outbox.follow_from_now()").fetchall()
     full.execute(

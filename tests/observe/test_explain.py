@@ -143,7 +143,7 @@ def test_a_bot_that_waits_says_why(connection: Connection, frozen: FrozenClock) 
         ),
         ("breaker = 'half_open', breaker_until = NULL", "lets only probes through", frozen.at),
         ("breaker = 'closed', unauthorised = true", "was refused by Telegram", None),
-        ("stopped = true", "is stopped by an operator: SELECT outbox.resume('default')", None),
+        ("stopped = true", "is paused by an operator: SELECT outbox.resume('default')", None),
     ):
         connection.execute(f"UPDATE outbox.bucket SET {setting}")
         told = explain(connection, message)

@@ -136,3 +136,30 @@ def test_sending_stays_a_hot_update(connection: Connection) -> None:
     connection.execute("SELECT pg_stat_force_next_flush()")
     [(updates_now, hot_now)] = connection.execute(counted).fetchall()
     assert updates_now - updates == hot_now - hot >= 40
+
+
+def test_the_chats_of_one_bot_are_found_behind_a_hundred_thousand_of_others(connection: Connection) -> None:
+    add_bot(connection, "alerts")
+    connection.execute(
+        "INSERT INTO outbox.chat (chat_id, bot) SELECT (1000000 + i)::text, 'default' FROM generate_series(1, 100000) i"
+    )
+    # Of two bots, at the end of the first slice, behind it, and in the middle.
+    for chat in ("1050000", "1100000", "2000001", "2000002"):
+        connection.execute("INSERT INTO outbox.chat (chat_id, bot) VALUES (%s, 'alerts')", [chat])
+    seen: list[str] = []
+    while page := find(connection, None, bot="alerts", limit=2, after=seen[-1] if seen else None):
+        seen += [row["chat_id"] for row in page]
+    assert seen == ["1050000", "1100000", "2000001", "2000002"]
+    assert [row["chat_id"] for row in find(connection, None, bot="alerts")] == seen
+
+
+def test_what_waits_is_counted_by_index_whatever_statistics_say(connection: Connection) -> None:
+    # As if everything were of one chat.
+    connection.execute("INSERT INTO outbox.message (chat_id, payload) SELECT '1', '{}' FROM generate_series(1, 5000)")
+    connection.execute("ANALYZE outbox.message")
+    connection.execute("INSERT INTO outbox.message (chat_id, payload) SELECT '7', '{}' FROM generate_series(1, 10)")
+    query = "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relid = 'outbox.message'::regclass"
+    with connection.transaction():
+        [row] = find(connection, chat_id="7")
+        [(read,)] = connection.execute(query).fetchall()
+    assert (row["waiting"], read) == (10, 0)

@@ -100,3 +100,25 @@ def test_a_page_does_not_read_them_all(db: Database, connection: Connection, ana
             assert len(ask(connection, "find_dead_letters", limit=20, **conditions)) == 20
             [(read,)] = connection.execute(query).fetchall()
         assert read < 200
+
+
+def test_a_search_of_dead_letters_says_how_far_it_looked(connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO outbox.dead_letter (id, bot, chat_id, method, payload, priority, status, on_uncertain,"
+        "                                correlation_id, created_at, scheduled_for, died_at, attempts, calls)"
+        " SELECT i, 'default', '1', 'sendMessage', '{}', 2, 'dead', 'retry', i::text, now(), now(),"
+        "        now() - (100002 - i / 2) * interval '1 s', 1, 1 FROM generate_series(1, 100002) i"
+    )
+    [(died_at,)] = connection.execute("SELECT died_at FROM outbox.dead_letter WHERE id = 3").fetchall()
+    [row] = ask(connection, "dead_letter_reach")
+    assert row == {"complete": False, "reached_at": died_at, "reached_id": 3}
+    rest = ask(connection, "find_dead_letters", before_at=died_at, before_id=3)
+    assert [row["id"] for row in rest] == [2, 1]
+    for conditions in (
+        {"until": died_at},
+        {"since": died_at + timedelta(seconds=1)},
+        {"before_at": died_at, "before_id": 3},
+    ):
+        assert ask(connection, "dead_letter_reach", **conditions) == [
+            {"complete": True, "reached_at": None, "reached_id": None}
+        ]

@@ -68,6 +68,8 @@ def test_a_message_is_found_wherever_it_is_newest_first(connection: Connection, 
         ({"class": "discarded_by_operator"}, ["discarded"]),
         ({"tag": "sale", "status": ["dead"], "bot": "default"}, ["dead"]),
         ({"tag": "sale", "chat_id": "3"}, []),
+        ({"priority": 0}, []),
+        ({"priority": 2, "tag": "sale"}, ["sent", "dead"]),
         ({"text": "timed OUT"}, ["dead"]),
         ({"text": "ORDER-"}, ["queued", "sent", "dead"]),
         ({"text": "%_"}, ["queued"]),
@@ -107,7 +109,8 @@ def test_a_reader_may_find_messages_and_may_not_search_payloads(db: Database, co
     assert (
         connection.execute(
             "SELECT proname FROM pg_proc WHERE pronamespace = 'outbox'::regnamespace"
-            "   AND proname IN ('find_in_payloads', 'match_messages', 'show_messages', 'walk_message', 'walk_finished')"
+            "   AND proname IN ('find_in_payloads', 'search_in_payloads', 'match_messages', 'show_messages',"
+            "                   'walk_message', 'walk_finished')"
             "   AND has_function_privilege('outbox_reader', oid, 'EXECUTE')"
         ).fetchall()
         == []
@@ -151,6 +154,7 @@ def test_whatever_leads_to_them_the_same_are_found_as_by_reading_everything(
         ("until", now - timedelta(minutes=1), "created_at < %(until)s"),
         ("text", "der-53", "concat_ws(' ', tag, correlation_id, error_text) ILIKE '%%der-53%%'"),
         ("before_id", 53_500_000, "id < 53500000"),
+        ("priority", 3, "priority = 3"),
     ]
     times = {name: value for name, value, _ in conditions if name in ("since", "until")}
     for one, two in itertools.combinations_with_replacement(conditions, 2):
@@ -236,3 +240,108 @@ def test_what_is_sending_is_found_without_reading_what_waits(
     lanes = claim(connection, worker, n=2).lanes
     assert sorted(ids(find(connection, status=["sending"]))) == sorted(lane.message_id for lane in lanes)
     assert len(find(connection, status=["queued"])) == 1
+
+
+def reach(connection: Connection, **conditions: Any) -> dict[str, Any]:
+    [row] = find(connection, "search_reach", **conditions)
+    return row
+
+
+COMPLETE = {"complete": True, "reached_id": None, "reached_at": None}
+
+
+def test_a_search_that_looked_at_all_says_so(db: Database, connection: Connection) -> None:
+    fill_history(db, **SMALL)
+    for conditions in (
+        {},
+        {"bot": "alerts"},
+        {"text": "order-5"},
+        {"tag": "sale", "status": ["sent"]},
+        {"priority": 3},
+    ):
+        rows = find(connection, "search_messages", **conditions)
+        plain = find(connection, **conditions)
+        assert rows == [row | COMPLETE for row in plain], conditions
+        assert rows
+        assert (
+            reach(connection, **conditions)
+            == {"found": find(connection, "count_messages", **conditions)[0]["count_messages"]} | COMPLETE
+        )
+    assert find(connection, "search_messages", text="never written") == []
+    assert reach(connection, tag="never used") == {"found": 0} | COMPLETE
+
+
+def test_a_text_beyond_the_newest_20_000_is_not_found_and_the_search_says_how_far_it_looked(
+    connection: Connection,
+) -> None:
+    connection.execute(
+        "INSERT INTO outbox.message (chat_id, payload, correlation_id, created_at)"
+        " SELECT '1', '{}', 'number ' || i, now() - (20005 - i) * interval '1 s' FROM generate_series(1, 20005) i"
+    )
+    [(end_id, end_at)] = connection.execute(
+        "SELECT id, created_at FROM outbox.message WHERE correlation_id = 'number 6'"
+    ).fetchall()
+    limit = {"complete": False, "reached_id": end_id, "reached_at": end_at}
+    [row] = find(connection, "search_messages", text="number 5 or so")
+    assert (row["id"], row["complete"], row["reached_id"], row["reached_at"]) == (None, False, end_id, end_at)
+    assert find(connection, text="number 5 or so") == []
+    [row] = find(connection, "search_messages", text="number 20001")
+    assert row["id"] is not None
+    assert {name: row[name] for name in limit} == limit
+    assert reach(connection, text="number 20001") == {"found": 1} | limit
+    # A full page stands before the end, and there is another one behind it.
+    assert all(row["complete"] for row in find(connection, "search_messages", text="number"))
+    assert [row["correlation_id"] for row in find(connection, text="number 4", before_id=end_id)] == ["number 4"]
+
+
+def test_of_what_no_index_leads_to_the_newest_100_000_are_looked_at_and_the_search_says_so(
+    connection: Connection,
+) -> None:
+    add_bot(connection, "rare")
+    connection.execute(
+        "INSERT INTO outbox.message (id, bot, chat_id, payload, tag) OVERRIDING SYSTEM VALUE"
+        " SELECT i, CASE WHEN i IN (5, 90000) THEN 'rare' ELSE 'default' END, (1 + i % 7)::text, '{}',"
+        "        CASE WHEN i = 5 THEN 'first' END FROM generate_series(1, 100010) i"
+    )
+    rows = find(connection, "search_messages", bot="rare")
+    assert [(row["id"], row["complete"], row["reached_id"]) for row in rows] == [(90000, False, 11)]
+    assert reach(connection, bot="rare")["reached_id"] == 11
+    assert reach(connection, priority=0)["complete"] is False
+    assert find(connection, "search_messages", bot="rare", limit=1)[0]["complete"]
+    [row] = find(connection, "search_messages", bot="rare", before_id=11)
+    assert (row["id"], row["complete"]) == (5, True)
+    [row] = find(connection, "search_messages", tag="first")
+    assert (row["id"], row["complete"]) == (5, True)
+    # Older ones of another table stand behind the end: between them and the newer ones something may be missing.
+    connection.execute("DELETE FROM outbox.message WHERE id = 90000")
+    connection.execute(
+        "INSERT INTO outbox.finished (id, bot, chat_id, method, priority, status, correlation_id, created_at,"
+        "                             scheduled_for, finished_at, attempts)"
+        " VALUES (3, 'rare', '1', 'sendMessage', 2, 'sent', 'x', now(), now(), now(), 1)"
+    )
+    [row] = find(connection, "search_messages", bot="rare", limit=1)
+    assert (row["id"], row["complete"], row["reached_id"]) == (3, False, 10)
+
+
+def test_20_mb_of_payloads_are_searched_and_the_search_says_how_far(connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO outbox.message (id, chat_id, payload) OVERRIDING SYSTEM VALUE"
+        " SELECT i, '1', jsonb_build_object('text', CASE WHEN i IN (3, 250) THEN 'needle' END, 'x', x.text)"
+        "   FROM generate_series(1, 300) i,"
+        "        (SELECT string_agg(md5(j::text), '') AS text FROM generate_series(1, 3000) j) x"
+    )
+    rows = find(connection, "search_in_payloads", text="needle")
+    assert [(row["id"], row["complete"]) for row in rows] == [(250, False)]
+    assert 3 < rows[0]["reached_id"] < 250
+    assert ids(find(connection, "find_in_payloads", text="needle")) == [250]
+    assert ids(find(connection, "search_in_payloads", text="needle", before_id=rows[0]["reached_id"])) == [3]
+
+
+def test_a_chat_is_named_as_whoever_wrote_to_it_may_have_named_it(connection: Connection) -> None:
+    message = insert(connection, "@Channel_I")
+    assert ids(find(connection, chat_id="@CHANNEL_I")) == [message]
+
+
+def test_a_priority_that_does_not_exist_is_refused(connection: Connection) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="priority 4 does not exist"):
+        find(connection, priority=4)

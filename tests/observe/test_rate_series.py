@@ -113,3 +113,44 @@ def test_the_past_is_not_read_for_the_last_minutes(db: Database, connection: Con
         connection.execute("SELECT count(*) FROM outbox.rate_series(1)")
         connection.execute("SELECT count(*) FROM outbox.outcomes(1)")
     assert scans(db, connection) == before
+
+
+@pytest.mark.parametrize(
+    ("index", "definition", "still_told"),
+    [
+        ("attempt_answered", "attempt (answered_at)", []),
+        ("finished_unsent", "finished (finished_at) WHERE status <> 'sent'", ["rate_series"]),
+    ],
+)
+def test_on_the_day_of_an_upgrade_a_large_day_is_not_read_and_nothing_is_told(
+    db: Database, connection: Connection, index: str, definition: str, still_told: list[str]
+) -> None:
+    fill_history(db, finished=30_000, dead=10, waiting=10, chats=10)
+    connection.execute(
+        "INSERT INTO outbox.attempt (message_id, attempt, bot, chat_id, answered_at, outcome, error_text)"
+        " SELECT 1, 1, 'default', '1', now() - interval '1 min', 'sent', repeat('x', 900)"
+        "   FROM generate_series(1, 12000)"
+    )
+    connection.execute(
+        "INSERT INTO outbox.finished (id, bot, chat_id, method, priority, status, correlation_id, created_at,"
+        "                             scheduled_for, finished_at, attempts, error_text)"
+        " SELECT -i, 'default', '1', 'sendMessage', 2, 'sent', i::text, now(), now(), now(), 1, repeat('x', 900)"
+        "   FROM generate_series(1, 12000) i"
+    )
+    assert told(connection) == ["rate_series", "outcomes"]
+    connection.execute(f"DROP INDEX outbox.{index}")
+    connection.execute(f"CREATE INDEX {index} ON ONLY outbox.{definition}")
+    told(connection)
+    flush(connection)
+    before = scans(db, connection)
+    assert told(connection) == still_told
+    assert scans(db, connection) == before
+
+
+def told(connection: Connection) -> list[str]:
+    """Which of the two have something to tell."""
+    return [
+        question
+        for question in ("rate_series", "outcomes")
+        if connection.execute(f"SELECT count(*) > 0 FROM outbox.{question}(1)").fetchall() == [(True,)]
+    ]

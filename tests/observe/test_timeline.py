@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from psycopg.rows import dict_row
 
 from tests.invariants.calls import Connection, add_bot, cancel, claim, finish, insert, register
 from tests.invariants.frozen_clock import FrozenClock
-from tests.operate.dead_letters import unlimited
+from tests.operate.dead_letters import die, operate, unlimited
 
 
 def timeline(connection: Connection, message: int) -> list[dict[str, Any]]:
@@ -103,3 +104,62 @@ def test_an_unknown_id_has_no_timeline_and_no_payload_is_told(connection: Connec
     message = insert(connection, 1, {"text": "secret"})
     connection.execute("SET ROLE outbox_reader")
     assert "secret" not in str(timeline(connection, message))
+
+
+@pytest.mark.parametrize("by", [{"p_ids": "own"}, {"p_class": "timeout"}, {"p_tag": "sale", "p_text": "TIMED"}])
+def test_a_retry_by_an_operator_is_told_between_the_attempts(connection: Connection, by: dict[str, Any]) -> None:
+    unlimited(connection)
+    message = die(connection, 1, "timeout", "Read timed out", tag="sale")
+    connection.execute("SELECT set_config('outbox.operator', 'ann', false)")
+    assert operate(connection, "retry", **({"p_ids": [message]} if "p_ids" in by else by)) == 1
+    assert told(timeline(connection, message))[-1] == "retried"
+    worker = register(connection)
+    finish(connection, worker, claim(connection, worker).lanes, "sent", duration_s=0)
+    rows = timeline(connection, message)
+    assert told(rows)[-3:] == ["retried", "attempt", "ended"]
+    assert rows[-3]["details"] == "a dead letter was put back into its lane by postgres (ann)"
+
+
+def test_a_retry_in_a_batch_is_told_once_with_its_number(connection: Connection) -> None:
+    unlimited(connection)
+    message = die(connection, 1, "timeout")
+    batch = operate(connection, "start_batch", "retry", p_class="timeout")
+    while connection.execute("SELECT outbox.run_batches()").fetchone() != (None,):
+        pass
+    [row] = [row for row in timeline(connection, message) if row["what"] == "retried"]
+    assert row["details"] == f"a dead letter was put back into its lane by postgres, in batch {batch}"
+
+
+@pytest.mark.parametrize("by", [{"p_class": "blocked"}, {"p_tag": "sale"}, {"p_bot": "alerts"}, {"p_ids": "other"}])
+def test_a_retry_of_other_dead_letters_is_not_told(connection: Connection, by: dict[str, Any]) -> None:
+    unlimited(connection)
+    unlimited(connection, "alerts")
+    die(connection, 2, "blocked")
+    die(connection, 2, "timeout", tag="sale")
+    other = die(connection, 2, bot="alerts")
+    message = die(connection, 1, "timeout")
+    assert operate(connection, "retry", **({"p_ids": [other]} if "p_ids" in by else by)) == 1
+    operate(connection, "discard", p_ids=[message])
+    assert sorted(told(timeline(connection, message))) == ["accepted", "attempt", "ended"]
+
+
+def test_a_retry_that_came_after_the_end_or_while_it_waited_is_not_told(connection: Connection) -> None:
+    unlimited(connection)
+    sent = insert(connection, 1)
+    worker = register(connection)
+    finish(connection, worker, claim(connection, worker).lanes, "sent")
+    trying = insert(connection, 2)
+    finish(connection, worker, claim(connection, worker).lanes, "retry", error_class="timeout")
+    die(connection, 3)
+    assert operate(connection, "retry", p_bot="default") == 1
+    for message in (sent, trying):
+        assert "retried" not in told(timeline(connection, message))
+
+
+def test_a_tag_that_was_stopped_after_the_end_is_not_told(connection: Connection) -> None:
+    unlimited(connection)
+    worker = register(connection)
+    message = insert(connection, 1, tag="sale")
+    finish(connection, worker, claim(connection, worker).lanes, "sent")
+    cancel(connection, tag="sale")
+    assert sorted(told(timeline(connection, message))) == ["accepted", "attempt", "ended"]

@@ -31,7 +31,8 @@ def batch(connection: Connection, batch_id: int) -> dict[str, Any]:
 
 
 def run(connection: Connection) -> int:
-    return int(operate(connection, "run_batches"))
+    """How many a step moved; 0 also when none is due."""
+    return operate(connection, "run_batches") or 0
 
 
 def run_to_the_end(connection: Connection) -> list[int]:
@@ -129,10 +130,17 @@ def test_a_stopped_batch_takes_no_more(db: Database, connection: Connection) -> 
     assert run(connection) == 200
     assert operate(connection, "stop_batch", number) is True
     assert operate(connection, "stop_batch", number) is False
-    assert operate(connection, "stop_batch", 4711) is False
+    assert [what for what, _, _ in audited(connection)] == ["start_batch", "stop_batch"]
     assert run(connection) == 0
     row = batch(connection, number)
     assert (row["state"], row["done"], row["eta_s"]) == ("stopped", 200, None)
+
+
+def test_to_stop_a_batch_that_is_not_there_is_refused_and_not_audited(connection: Connection) -> None:
+    with pytest.raises(psycopg.errors.NoDataFound, match="there is no batch 4711") as refused:
+        operate(connection, "stop_batch", 4711)
+    assert refused.value.diag.message_hint == "SELECT id, verb, state FROM outbox.batches shows them."
+    assert audited(connection) == []
 
 
 def test_everything_is_audited_under_the_name_of_who_asked(connection: Connection, frozen: FrozenClock) -> None:
@@ -169,6 +177,10 @@ def test_everything_is_audited_under_the_name_of_who_asked(connection: Connectio
         {"p_verb": None, "p_class": "x"},
         {"p_verb": "retry", "p_class": "x", "p_per_s": 0},
         {"p_verb": "retry", "p_class": "x", "p_per_s": "NaN"},
+        {"p_verb": "retry", "p_class": "x", "p_per_s": 1e-7},
+        {"p_verb": "retry", "p_class": "x", "p_per_s": 1e7},
+        {"p_verb": "retry", "p_class": "x", "p_per_s": "Infinity"},
+        {"p_verb": "retry", "p_ids": list(range(10001))},
         {"p_verb": "retry", "p_status": "sent"},
     ],
 )
@@ -200,10 +212,11 @@ def test_a_second_call_with_the_same_key_starts_nothing(
 
 
 def test_a_dead_letter_in_other_hands_is_taken_later(
-    connection: Connection, open_session: Callable[[], Session]
+    connection: Connection, frozen: FrozenClock, open_session: Callable[[], Session]
 ) -> None:
     unlimited(connection)
     held, free = die(connection, 1), die(connection, 2)
+    frozen.advance(1)
     number = operate(connection, "start_batch", "retry", p_class="bad_request")
     other = open_session().connection
     with other.transaction():
@@ -211,6 +224,9 @@ def test_a_dead_letter_in_other_hands_is_taken_later(
         assert sum(run(connection) for _ in range(6)) == 1
         assert connection.execute("SELECT id FROM outbox.message").fetchall() == [(free,)]
         assert batch(connection, number)["state"] == "running"
+        frozen.advance(1)
+        assert sum(run(connection) for _ in range(6)) == 0
+    frozen.advance(1)
     assert run_to_the_end(connection) == [1]
     assert sorted(connection.execute("SELECT id FROM outbox.message").fetchall()) == [(held,), (free,)]
 
@@ -256,7 +272,7 @@ def test_a_batch_that_fails_says_why_and_stops_no_other(connection: Connection) 
     )
     first = operate(connection, "start_batch", "retry", p_class="one")
     second = operate(connection, "start_batch", "retry", p_class="two")
-    assert run(connection) == 1
+    assert [run(connection), run(connection)] == [0, 1]
     assert batch(connection, first)["last_error"] == "no room left"
     assert batch(connection, second)["done"] == 1
     connection.execute("DROP TRIGGER fail ON outbox.message")

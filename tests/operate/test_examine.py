@@ -1,56 +1,12 @@
-"""outbox.examine: each thing that can be wrong is made to be wrong, and is found."""
+"""outbox.examine of delivery: each thing that can be wrong is made to be wrong, and is found."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from outbox.operate.doctor.run import EXAMINED
-from tests.conftest import Database
-
-Rows = list[tuple[str, str, str]]
-
-
-def look(db: Database, check: str) -> Rows:
-    return db.execute("SELECT verdict, finding, remedy FROM outbox.examine(%s)", [check])
-
-
-def verdicts(db: Database, check: str) -> list[str]:
-    return [row[0] for row in look(db, check)]
-
-
-def only(db: Database, check: str) -> tuple[str, str, str]:
-    [row] = look(db, check)
-    return row
-
-
-def insert(db: Database, bot: str = "default", chat_id: int = 1, **columns: Any) -> None:
-    names = ["bot", "chat_id", "payload", *columns]
-    db.execute(
-        f"INSERT INTO outbox.message ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))})",
-        [bot, str(chat_id), '{"text": "x"}', *columns.values()],
-    )
-
-
-def start_worker(db: Database, *bots: str, version: str = "1.0") -> int:
-    [(worker,)] = db.execute(
-        "SELECT outbox.register_worker('w', %s, 'host', 1, %s)", [list(bots or ("default",)), version]
-    )
-    return int(worker)
-
-
-def keep_house(db: Database) -> None:
-    db.execute("SELECT outbox.keep_house('house')")
-    for duty in ("make_partitions", "drop_history", "measure", "repair"):
-        db.execute("SELECT outbox.note_duty(%s, NULL)", [duty])
-
-
-def claim(db: Database, worker: int) -> None:
-    rows = db.execute("SELECT message_id FROM outbox.claim(%s, ARRAY['default'], 8, '[]'::jsonb)", [worker])
-    assert rows != []
+from tests.operate.examined import claim, insert, keep_house, look, only, start_worker, verdicts
 
 
 def test_where_all_is_well_every_check_says_ok_and_asks_for_nothing(db):
@@ -129,6 +85,36 @@ def test_a_worker_that_lost_its_lease_is_a_warning_for_an_hour(db, clock):
     db.execute("UPDATE outbox.worker SET reaped = false, ended_at = NULL, lease_until = outbox.clock() WHERE id = 2")
     db.execute("SELECT outbox.leave(2)")
     assert verdicts(db, "workers") == ["ok"]
+
+
+def test_the_worker_that_lost_its_lease_last_is_named_not_one_of_long_ago(db, clock):
+    for name in ("early", "late"):
+        db.execute("SELECT outbox.register_worker(%s, ARRAY['default'], 'host', 1, '1.0')", [name])
+        clock.advance(600)
+        db.execute("SELECT outbox.reap()")
+    # Its row says until when it had its lease, and another day it ended well.
+    db.execute(
+        "UPDATE outbox.worker SET ended_at = ended_at - interval '1 day', lease_until = lease_until + interval '1 h'"
+        " WHERE name = 'early'"
+    )
+    start_worker(db)
+    assert only(db, "workers")[1] == "1 lease lost within the last hour, the last one by worker late"
+
+
+def test_a_lease_that_ran_out_hours_ago_was_not_lost_within_the_last_hour(db, clock):
+    start_worker(db)
+    clock.advance(5 * 3600)
+    start_worker(db)
+    assert verdicts(db, "workers") == ["ok"]
+
+
+@pytest.mark.parametrize(("bot", "source"), [("alerts", "OUTBOX_TOKEN_ALERTS"), ("my-bot", "OUTBOX_TOKENS_FILE")])
+def test_the_remedy_for_a_bot_without_a_worker_names_where_its_token_can_stand(db, bot, source):
+    start_worker(db)
+    db.execute("SELECT outbox.set_bot(%s)", [bot])
+    insert(db, bot)
+    assert source in only(db, "workers")[2]
+    assert "OUTBOX_TOKEN_MY" not in only(db, "workers")[2]
 
 
 # --- bots -------------------------------------------------------------------------------------------------------------
@@ -217,223 +203,3 @@ def test_missing_wakeups_are_a_failure_that_repair_mends_and_the_look_changes_no
     assert db.execute("SELECT count(*) FROM outbox.wakeup") == [(0,)]
     db.execute(remedy.partition(";")[0])
     assert verdicts(db, "wakeups") == ["ok"]
-
-
-# --- upkeep -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("parent", ["attempt", "finished"])
-def test_a_missing_partition_is_found_and_its_remedy_makes_it(db, parent):
-    for days, verdict in ((1, "warn"), (0, "fail")):
-        [(name,)] = db.execute("SELECT to_char((now() AT TIME ZONE 'UTC')::date + %s, 'YYYYMMDD')", [days])
-        db.execute(f"DROP TABLE outbox.{parent}_{name}")
-        found, finding, remedy = only(db, "partitions")
-        assert (found, f"outbox.{parent}_{name} is missing" in finding) == (verdict, True)
-        db.execute(remedy.partition(";")[0])
-        assert verdicts(db, "partitions") == ["ok"]
-
-
-def test_no_default_partition_is_a_failure(db):
-    db.execute("DROP TABLE outbox.finished_default")
-    assert only(db, "partitions")[:2] == (
-        "fail",
-        "partition outbox.finished_default is missing: on a day without its own nothing can be completed",
-    )
-
-
-def test_rows_in_a_default_partition_are_a_warning(db):
-    db.execute(
-        "INSERT INTO outbox.attempt (message_id, attempt, bot, chat_id, answered_at, outcome)"
-        " VALUES (1, 1, 'default', '1', now() - interval '9 days', 'sent')"
-    )
-    assert only(db, "partitions")[:2] == ("warn", "outbox.attempt_default holds 1 row of days without a partition")
-
-
-def test_housekeeping_that_nobody_does_is_a_failure_once_a_worker_lives_that_should(db, clock):
-    assert verdicts(db, "housekeeping") == ["warn"]
-    worker = start_worker(db)
-    keep_house(db)
-    assert verdicts(db, "housekeeping") == ["ok"]
-    clock.advance(100)
-    db.execute("SELECT outbox.heartbeat(%s, true)", [worker])
-    verdict, finding, _ = only(db, "housekeeping")
-    assert (verdict, finding[:39]) == ("fail", "nobody keeps house: house stopped 85 s ")
-
-
-def test_a_duty_that_is_late_or_failed_is_a_failure(db, clock):
-    start_worker(db)
-    keep_house(db)
-    clock.advance(1000)
-    db.execute("SELECT outbox.keep_house('house')")
-    assert {finding.split()[1] for _, finding, _ in look(db, "housekeeping")} == {"drop_history", "measure"}
-    keep_house(db)
-    db.execute("SELECT outbox.note_duty('sweep', 'disk full')")
-    assert only(db, "housekeeping")[:2] == ("fail", "duty sweep failed: disk full")
-
-
-def test_a_duty_that_never_ran_is_late_only_when_the_first_worker_is_older_than_that(db, clock):
-    worker = start_worker(db)
-    db.execute("SELECT outbox.keep_house('house')")
-    assert verdicts(db, "housekeeping") == ["ok"]
-    clock.advance(3 * 3600)
-    db.execute("SELECT outbox.heartbeat(%s, true), outbox.keep_house('house')", [worker])
-    assert verdicts(db, "housekeeping") == ["fail"] * 4
-
-
-def test_wakeups_that_were_repaired_are_a_warning(db):
-    start_worker(db)
-    insert(db)
-    db.execute("DELETE FROM outbox.wakeup")
-    db.execute("SELECT outbox.repair()")
-    keep_house(db)
-    assert only(db, "housekeeping")[1].startswith("1 missing wakeup had to be filed")
-
-
-def test_dead_letters_near_their_retention_are_a_warning(db):
-    insert(db)
-    died = "INSERT INTO outbox.dead_letter (id, bot, chat_id, method, payload, priority, status, correlation_id,"
-    died += " on_uncertain, created_at, scheduled_for, died_at, attempts, calls) VALUES (%s, 'default', '1',"
-    died += " 'sendMessage', '{}', 2, 'dead', 'c', 'retry', now(), now(), now() - make_interval(days => %s), 1, 1)"
-    db.execute(died, [1001, 0])
-    db.execute(died, [1002, 82])
-    assert only(db, "dead letters")[:2] == ("ok", "1 dead letter of the last day, none near its retention of 90 days")
-    db.execute(died, [1003, 85])
-    assert only(db, "dead letters")[:2] == ("warn", "retention takes 1 dead letter within 7 days, the first in 5 days")
-    db.execute(died, [1004, 91])
-    assert only(db, "dead letters")[1].endswith("the first any moment")
-
-
-def test_many_more_suppressed_chats_than_usual_are_a_warning(db):
-    suppress = "INSERT INTO outbox.chat (chat_id, bot, suppressed_until, suppressed_at, suppressed_reason)"
-    suppress += " SELECT (g + %s)::text, 'default', now() + interval '1 day',"
-    suppress += " now() - make_interval(hours => g %% %s), 'blocked'"
-    suppress += " FROM generate_series(1, %s) g"
-    db.execute(suppress, [1000, 1, 60])
-    verdict, finding, _ = only(db, "suppressed chats")
-    assert (verdict, finding) == (
-        "warn",
-        "60 chats were suppressed within the last hour, 0 in the 24 hours before; most often: blocked",
-    )
-    db.execute(suppress, [2000, 25, 25 * 60])
-    assert verdicts(db, "suppressed chats") == ["ok"]
-
-
-# --- the server -------------------------------------------------------------------------------------------------------
-
-
-def hold(connection: psycopg.Connection[Any], *statements: str) -> int:
-    """Open a transaction, and leave it so."""
-    connection.execute("BEGIN")
-    for statement in statements:
-        connection.execute(statement)
-    return connection.info.backend_pid
-
-
-def test_a_long_transaction_is_named_with_its_pid_and_its_remedy_ends_it(db, clock):
-    with db.connect(application_name="report") as other:
-        pid = hold(other, "SELECT pg_current_xact_id()")
-        clock.advance(240)
-        assert verdicts(db, "transactions") == ["ok"]
-        clock.advance(360)
-        verdict, finding, remedy = only(db, "transactions")
-        assert verdict == "warn"
-        assert finding.startswith(f"pid {pid} (report, user ")
-        assert "idle in transaction): its transaction is open for 10 min" in finding
-        assert "it holds the horizon" in finding
-        clock.advance(3600)
-        assert verdicts(db, "transactions") == ["fail"]
-        db.execute(remedy)
-        with pytest.raises(psycopg.OperationalError):
-            other.execute("SELECT 1")
-    assert verdicts(db, "transactions") == ["ok"]
-
-
-def test_a_transaction_that_only_reads_and_waits_holds_locks_and_no_horizon(db, clock):
-    with db.connect() as other:
-        hold(other, "SELECT count(*) FROM outbox.bot")
-        clock.advance(2 * 3600)
-        verdict, finding, _ = only(db, "transactions")
-    assert verdict == "warn"
-    assert finding.endswith("it keeps its locks")
-
-
-def test_sessions_that_the_login_may_not_see_are_said_to_be_hidden(db, login):
-    with db.connect() as other:
-        other.execute("SELECT 1")
-        rows = (
-            login("outbox_reader")
-            .execute("SELECT verdict, finding, remedy FROM outbox.examine('transactions')")
-            .fetchall()
-        )
-        assert rows[0][0] == "warn"
-        assert "sessions of other users are hidden" in rows[0][1]
-        assert rows[0][2].startswith("GRANT pg_monitor TO ")
-        monitor = login("outbox_reader", "pg_monitor")
-        assert monitor.execute("SELECT verdict FROM outbox.examine('transactions')").fetchall() == [("ok",)]
-
-
-def counted(db: Database, *statements: str) -> None:
-    """Run these in one session, whose statistics the server has when it returns."""
-    with db.connect() as connection:
-        for statement in (*statements, "SELECT pg_stat_force_next_flush()"):
-            connection.execute(statement)
-
-
-def test_dead_rows_that_pile_up_are_a_warning(db):
-    with db.connect() as reader:
-        hold(reader, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1")  # so that no vacuum takes them
-        counted(
-            db,
-            "INSERT INTO outbox.wakeup (bot, priority, due_at, chat_id)"
-            " SELECT 'default', 2, now(), g::text FROM generate_series(1, 30000) g",
-            "DELETE FROM outbox.wakeup",
-        )
-        verdict, finding, remedy = only(db, "vacuum")
-    assert verdict == "warn"
-    assert finding.startswith("outbox.wakeup has about 30000 dead rows beside 0 living ones")
-    assert "VACUUM (VERBOSE) outbox.wakeup" in remedy
-
-
-def test_a_table_far_larger_than_its_rows_is_a_warning(db):
-    db.execute("ALTER TABLE outbox.request SET (fillfactor = 10)")
-    db.execute(
-        "INSERT INTO outbox.request (chat_id, bot, message_id, requested_by)"
-        " SELECT '1', 'default', g, repeat(md5(g::text), 24) FROM generate_series(1, 9000) g"
-    )
-    db.execute("DELETE FROM outbox.request WHERE message_id < 9000")
-    db.execute("VACUUM ANALYZE outbox.request")
-    verdict, finding, remedy = only(db, "vacuum")
-    assert verdict == "warn"
-    assert finding.startswith("outbox.request takes 70 MB for about 1 rows")
-    db.execute(remedy.rpartition(": ")[2])
-    assert verdicts(db, "vacuum") == ["ok"]
-
-
-def test_a_table_without_autovacuum_is_a_warning_whose_remedy_brings_it_back(db):
-    db.execute("ALTER TABLE outbox.chat SET (autovacuum_enabled = off)")
-    verdict, finding, remedy = only(db, "vacuum")
-    assert (verdict, finding[:50]) == ("warn", "outbox.chat has its autovacuum switched off (last ")
-    db.execute(remedy)
-    assert verdicts(db, "vacuum") == ["ok"]
-
-
-def test_a_role_that_lacks_its_rights_is_a_failure(db):
-    db.execute("REVOKE USAGE ON SCHEMA outbox FROM outbox_reader, outbox_worker, outbox_admin")
-    found = {finding for verdict, finding, _ in look(db, "roles") if verdict == "fail"}
-    assert "role outbox_reader lacks rights in schema outbox" in found
-
-
-def test_rows_that_keep_a_partition_from_being_made_move_as_the_documentation_says(db):
-    [(today,)] = db.execute("SELECT to_char((now() AT TIME ZONE 'UTC')::date, 'YYYYMMDD')")
-    db.execute(f"DROP TABLE outbox.finished_{today}")
-    db.execute(
-        "INSERT INTO outbox.finished (id, bot, chat_id, method, priority, status, correlation_id, created_at,"
-        " scheduled_for, finished_at, attempts) VALUES (1, 'default', '1', 'sendMessage', 2, 'sent', 'c', now(), now(),"
-        " now(), 1)"
-    )
-    db.execute("SELECT outbox.make_partitions()")
-    assert verdicts(db, "partitions") == ["fail", "warn"]
-    text = (Path(__file__).parents[2] / "docs" / "operations" / "doctor.md").read_text()
-    db.execute("BEGIN" + text.partition("```sql\nBEGIN")[2].partition("```")[0])
-    assert verdicts(db, "partitions") == ["ok"]
-    assert db.execute(f"SELECT id FROM outbox.finished_{today}") == [(1,)]

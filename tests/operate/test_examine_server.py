@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import psycopg
 import pytest
 
 from outbox.database.ephemeral import ephemeral_server
@@ -42,6 +43,15 @@ def test_few_connections_left_are_a_warning(crowded):
     assert "max_connections" in remedy
 
 
+def test_sessions_that_the_login_may_not_see_are_taken_all_the_same(crowded):
+    crowded.execute("CREATE ROLE onlooker LOGIN IN ROLE outbox_reader")
+    with psycopg.connect(crowded.url, user="onlooker", autocommit=True) as reader, ExitStack() as taken:
+        for _ in range(13):
+            taken.enter_context(crowded.connect())
+        [(finding,)] = reader.execute("SELECT finding FROM outbox.examine('connections')").fetchall()
+    assert finding == "14 of 17 connections of the server are taken, 14 of them to this database"
+
+
 def test_a_prepared_transaction_that_nobody_ended_is_a_failure_whose_remedy_ends_it(crowded):
     crowded.execute("CREATE SCHEMA IF NOT EXISTS outbox_test")
     crowded.execute(
@@ -68,7 +78,7 @@ def test_a_replication_slot_that_nobody_reads_is_a_warning_once_it_keeps_a_gigab
         for _ in range(66):  # of 16 MB
             connection.execute("SELECT pg_logical_emit_message(false, 'test', 'x')")
             connection.execute("SELECT pg_switch_wal()")
-    verdict, finding, remedy = look(crowded, "transactions")[0]
+    [(verdict, finding, remedy)] = look(crowded, "transactions")
     assert verdict == "warn"
     assert finding.startswith("replication slot copy is read by nobody and keeps 1")
     crowded.execute(remedy.partition(": ")[2])

@@ -75,6 +75,21 @@ def test_it_is_on_record_without_the_chat(connection: Connection, frozen: Frozen
     assert audited(connection) == [("forget", {"bot": "default"}, 7)]
 
 
+def test_what_operators_looked_for_does_not_name_the_chat_any_more(connection: Connection) -> None:
+    unlimited(connection)
+    die(connection, CHAT, error_text=f"chat {CHAT} is closed")
+    die(connection, 2, error_text=f"number 9{CHAT} is closed")
+    for text in (f"chat {CHAT}", f"9{CHAT}"):
+        operate(connection, "start_batch", "discard", p_text=text)
+    while connection.execute("SELECT outbox.run_batches()").fetchone() != (None,):
+        pass
+    connection.execute("UPDATE outbox.batch SET last_error = %s", [f"chat {CHAT} is busy"])
+    operate(connection, "forget", "default", CHAT)
+    texts = connection.execute("SELECT filter ->> 'text', last_error FROM outbox.batch ORDER BY id").fetchall()
+    assert texts == [("forgotten", "forgotten"), (f"9{CHAT}", "forgotten")]
+    assert {row["text"] for _, row, _ in audited(connection) if "text" in row} == {"forgotten", f"9{CHAT}"}
+
+
 def test_a_second_time_finds_nothing_and_does_no_harm(connection: Connection, frozen: FrozenClock) -> None:
     unlimited(connection)
     a_life(connection, frozen)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from outbox.operate.bot_limits import Row, all_limits, holds_of, told
 from outbox.operate.check_tokens import check_tokens
 from outbox.operate.console import (
     CommandFailed,
@@ -22,44 +23,26 @@ from outbox.operate.console import (
     say,
     table,
 )
-from outbox.operate.sending_state import SENDS, Row, all_limits, what_holds
+from outbox.operate.policy import OPTIONS, policy_of, set_bot_call
+from outbox.operate.sending_state import SENDS
 from outbox.settings import BOT_NAME, UsageError, load_settings, read_tokens
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-INT: Final = click.INT
-NUMBER: Final = click.FLOAT
-POLICY: Final[tuple[tuple[str, click.ParamType, str], ...]] = (  # type: ignore[type-arg]
-    ("rate", INT, "Messages per rate window; 0: no limit."),
-    ("rate_window_s", NUMBER, "Its length in seconds."),
-    ("chat_interval_s", NUMBER, "Seconds between two messages to a chat."),
-    ("group_limit", INT, "Messages to a group per group window; 0: no limit."),
-    ("group_window_s", NUMBER, "Its length in seconds."),
-    ("backoff_initial_s", NUMBER, "Longest wait after the first failure."),
-    ("backoff_factor", NUMBER, "By which it grows with each."),
-    ("backoff_max_s", NUMBER, "Longest wait of all."),
-    ("max_attempts", INT, "Calls that may fail before a message is dead."),
-    ("breaker_answers", INT, "Answers that the circuit breaker needs to judge."),
-    ("breaker_failure_share", NUMBER, "Share of failures that opens it, to 1."),
-    ("breaker_open_s", NUMBER, "How long it stays open first."),
-    ("breaker_open_max_s", NUMBER, "How long at most."),
-    ("breaker_probes", INT, "Calls at a time that try whether it may close."),
-    ("idempotency_s", NUMBER, "How long an idempotency key is remembered."),
-)
-FLAGS: Final = (
-    ("keep_payload", "Keep payloads in history."),
-    ("allow_paid_broadcast", "Pass allow_paid_broadcast on (again)."),
-)
+KINDS: Final = {"int": click.INT, "float8": click.FLOAT}
 
 
 def policy_options(function: F) -> F:
     """Add an option for each part of a bot's policy."""
-    for name, help in reversed(FLAGS):
-        option = name.replace("_", "-")
-        function = click.option(f"--{option}/--no-{option}", name, default=None, help=help)(function)
-    for name, kind, help in reversed(POLICY):
-        metavar = "N" if kind is INT or not name.endswith("_s") else "SECONDS"
-        function = click.option(f"--{name.replace('_', '-')}", name, type=kind, metavar=metavar, help=help)(function)
+    for one in reversed(OPTIONS):
+        flag = one.name.replace("_", "-")
+        help = f"{one.label.removesuffix(', s')}: {one.hint}."
+        if one.kind == "boolean":
+            made = click.option(f"--{flag}/--no-{flag}", one.name, default=None, help=help)
+        else:
+            metavar = "SECONDS" if one.name.endswith("_s") else "N"
+            made = click.option(f"--{flag}", one.name, type=KINDS[one.kind], metavar=metavar, help=help)
+        function = made(function)
     return function
 
 
@@ -120,8 +103,10 @@ def set_(name: str, as_json: bool, **policy: Any) -> None:
       outbox bot set default --rate 25
       outbox bot set alerts --group-limit 0 --no-keep-payload
 
+    Workers follow from their next claim on.
+
     \b
-    Workers follow from their next claim on. Exit: 0 set, 1 failed or no such bot, 2 wrong usage
+    Exit: 0 set, 1 failed or no such bot, 2 wrong usage
     """
     name = name.lower()
     if all(value is None for value in policy.values()):
@@ -229,26 +214,23 @@ def _variable(name: str) -> str:
 
 def _policies(connection: Connection, name: str | None) -> list[Row]:
     """Return each bot's policy beside `bot` and `telegram_id`."""
-    columns = ", ".join(column for column, _, _ in POLICY)
-    return connection.execute(
-        f"SELECT bot, telegram_id, {columns}, keep_payload, paid_broadcast_refused_at IS NULL AS allow_paid_broadcast"
-        "  FROM outbox.bot WHERE %(bot)s::text IS NULL OR bot = %(bot)s::text ORDER BY bot".encode(),
-        {"bot": name},
+    rows = connection.execute(
+        "SELECT * FROM outbox.bot WHERE %(bot)s::text IS NULL OR bot = %(bot)s::text ORDER BY bot", {"bot": name}
     ).fetchall()
+    return [{"bot": row["bot"], "telegram_id": row["telegram_id"]} | policy_of(row) for row in rows]
 
 
 def _policy(connection: Connection, name: str) -> Row | None:
     """Return what set_bot can change; None where there is no such bot."""
     found = _policies(connection, name)
-    return {name: value for name, value in found[0].items() if name not in ("bot", "telegram_id")} if found else None
+    return {one.name: found[0][one.name] for one in OPTIONS} if found else None
 
 
 def _set(connection: Connection, name: str, policy: Row) -> Row:
     if not BOT_NAME.fullmatch(name):
         raise UsageError(f"{name[:80]!r} cannot be a bot's name", "Use 1-63 characters a-z 0-9 _ -")
-    given = {column: value for column, value in policy.items() if value is not None}
-    named = "".join(f", p_{column} => %({column})s" for column in given)
-    connection.execute(f"SELECT outbox.set_bot(%(bot)s::text{named})".encode(), {"bot": name} | given)
+    call, parameters = set_bot_call(name, {column: value for column, value in policy.items() if value is not None})
+    connection.execute(call.encode(), parameters)
     after = _policy(connection, name)
     assert after is not None
     return after
@@ -263,31 +245,39 @@ def _shown(column: str, value: Any) -> str:
 
 
 def _described(limits: Row, policy: Row, tokens: set[str]) -> Row:
-    state = ("stopped", "unauthorised", "paused_until", "paused_reason", "breaker", "breaker_until", "breaker_reason")
+    state = (
+        "served",
+        "stopped",
+        "unauthorised",
+        "paused_until",
+        "paused_reason",
+        "breaker",
+        "breaker_until",
+        "breaker_reason",
+    )
     return {
         **policy,
-        "holds": what_holds(limits),
+        "holds": list(map(told, holds_of(limits))),
         "waiting": limits["depth"],
         "token_here": limits["bot"] in tokens,
-        **{name: limits[name] for name in (*state, "tokens_active")},
+        **{name: limits[name] for name in ("served", *state, "tokens_active")},
     }
 
 
 def _print_all(bots: list[Row]) -> None:
     table(
         None,
-        ["bot", "state", "waiting", "limit", "per chat", "per group", "attempts", "token here", "Telegram's id"],
+        ["bot", "state", "waiting", "limit", "per chat", "per group", "attempts", "token here"],
         [
             [
                 bot["bot"],
-                ", ".join(bot["holds"]) or SENDS,
+                next(iter(bot["holds"]), SENDS),  # all of them: outbox bot list NAME
                 number(bot["waiting"]),
                 _per(bot["rate"], bot["rate_window_s"]),
                 f"1 per {bot['chat_interval_s']:g} s" if bot["chat_interval_s"] else "no limit",
                 _per(bot["group_limit"], bot["group_window_s"]),
                 bot["max_attempts"],
                 bot["token_here"],
-                bot["telegram_id"],
             ]
             for bot in bots
         ],
@@ -302,8 +292,7 @@ def _print_one(bot: Row) -> None:
             ("waiting", number(bot["waiting"])),
             ("token here", bot["token_here"]),
             ("Telegram's id", bot["telegram_id"]),
-            *((column, _shown(column, bot[column])) for column, _, _ in POLICY),
-            *((column, _shown(column, bot[column])) for column, _ in FLAGS),
+            *((one.name, _shown(one.name, bot[one.name])) for one in OPTIONS),
         ]
     )
 

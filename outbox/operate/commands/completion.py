@@ -5,13 +5,16 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from outbox.operate.console import json_option, print_json
+
 VARIABLE = "_OUTBOX_COMPLETE"  # what click looks for when the program is called `outbox`
 
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@json_option
 @click.pass_context
-def command(context: click.Context, shell: str) -> None:
+def command(context: click.Context, shell: str, as_json: bool) -> None:
     """Print the script that completes commands and options with Tab.
 
     \b
@@ -24,4 +27,8 @@ def command(context: click.Context, shell: str) -> None:
     """
     made = get_completion_class(shell)
     assert made is not None
-    click.echo(made(context.find_root().command, {}, "outbox", VARIABLE).source())
+    script = made(context.find_root().command, {}, "outbox", VARIABLE).source()
+    if as_json:
+        print_json({"shell": shell, "script": script})
+    else:
+        click.echo(script)

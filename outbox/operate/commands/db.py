@@ -37,7 +37,14 @@ def command() -> None:
 @command.command("start")
 @json_option
 def start(as_json: bool) -> None:
-    """Start the server and keep it running until `outbox db stop`."""
+    """Start the server and keep it running until `outbox db stop`.
+
+    \b
+      outbox db start
+
+    \b
+    Exit: 0 it runs, 1 failed, 2 wrong usage
+    """
     server = _own_server()
     server.start()
     if as_json:
@@ -50,7 +57,14 @@ def start(as_json: bool) -> None:
 @command.command("stop")
 @json_option
 def stop(as_json: bool) -> None:
-    """Stop the server; the data stays. While other programs use it, it goes on until the last one ends."""
+    """Stop the server; the data stays. While other programs use it, it goes on until the last one ends.
+
+    \b
+      outbox db stop
+
+    \b
+    Exit: 0 stopped, or it will be when the last program ends, 1 failed, 2 wrong usage
+    """
     server = _own_server()
     stopped = server.stop()
     if as_json:
@@ -64,12 +78,20 @@ def stop(as_json: bool) -> None:
 @command.command("url")
 @json_option
 def url(as_json: bool) -> None:
-    """Print the URL of the server that `outbox db start` started, password included."""
+    """Print the URL of the server that `outbox db start` started, password included.
+
+    \b
+      OUTBOX_DATABASE_URL=$(outbox db url) outbox worker
+      outbox db url --json | jq -r .url
+
+    \b
+    Exit: 0 done, 1 failed, 2 wrong usage, or it does not run
+    """
     server = _own_server()
     if not server.is_running():
         raise UsageError("the embedded PostgreSQL does not run", "Run: outbox db start")
     if as_json:
-        print_json({"url": server.url})
+        print_json({"url": server.url}, scrubbed=False)
     else:
         click.echo(server.url)
 
@@ -77,7 +99,15 @@ def url(as_json: bool) -> None:
 @command.command("psql", context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> None:
-    """Open psql on OUTBOX_DATABASE_URL, or else on the embedded server. ARGUMENTS go to psql."""
+    """Open psql on OUTBOX_DATABASE_URL, or else on the embedded server. ARGUMENTS go to psql.
+
+    \b
+      outbox db psql
+      outbox db psql -c 'TABLE outbox.queue'
+
+    \b
+    Exit: that of psql: 0 done, 1 failed, 2 no connection, 3 a script failed
+    """
     settings = load_settings()
     with database_url(settings, "db", echo=lambda text: click.echo(f"outbox: {text}", err=True)) as address:
         program = shutil.which("psql")

@@ -9,11 +9,14 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from outbox.operate.arguments import Moment
+from outbox.operate.arguments import PACE, Moment
 from outbox.operate.commands.show import command as show_command
+from outbox.operate.conditions import Conditions
 from outbox.operate.console import (
     CommandFailed,
+    Connection,
     age,
+    clock,
     connected,
     json_option,
     note,
@@ -23,21 +26,25 @@ from outbox.operate.console import (
 )
 from outbox.operate.dead_letter_tables import print_batch, print_batches, print_each, print_groups
 from outbox.operate.dead_letters import (
-    Conditions,
+    Row,
     Verb,
     batch,
+    batch_of_key,
     count,
     find,
     groups,
-    is_kept_house,
+    house_is_kept,
+    reach,
     start_batch,
     until_now,
 )
 from outbox.operate.follow_batch import DONE, NOBODY, START_ONE, follow_batch, how_to_go_on, in_a_line
+from outbox.operate.times import in_utc
 from outbox.settings import UsageError
 
 ASK_OVER: Final = 100
 LISTED: Final = 20
+NOBODY_DOES_IT: Final = 3
 INTERRUPTED: Final = 130
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,12 +74,11 @@ def batch_options(function: F) -> F:
             click.argument("ids", metavar="[ID]...", nargs=-1, type=int),
             click.option("--id", "more_ids", metavar="ID", type=int, multiple=True, help="Also this one; repeatable."),
             condition_options,
-            click.option(
-                "--rate", "per_s", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Per second."
-            ),
+            click.option("--rate", "per_s", metavar="N", type=PACE, help="At most so many a second."),
             click.option("--dry-run", is_flag=True, help="Say how many; change nothing."),
             click.option("--yes", is_flag=True, help="Do not ask, however many."),
             click.option("--no-wait", is_flag=True, help="Start it and return."),
+            click.option("--key", metavar="NAME", help="A second command with it starts nothing new."),
             json_option,
             click.pass_context,
         )
@@ -114,18 +120,21 @@ def list_(each: bool, limit: int, as_json: bool, **conditions: Any) -> None:
     with connected("dead list") as connection:
         total = count(connection, which)
         rows = find(connection, which, None, limit) if each else groups(connection, which)
+        looked, now = reach(connection, which), clock(connection)
     if as_json:
-        print_json({"count": total, "dead_letters" if each else "groups": rows})
+        print_json({"count": total, "dead_letters" if each else "groups": rows} | looked)
         return
+    if not looked["complete"]:
+        note(f"only deaths since {in_utc(looked['reached_at'])} were looked at, the newest. For older ones: --until.")
     if not rows:
         say("no dead letters" if which.empty else "no dead letter is like that")
         return
     if each:
-        print_each(rows)
+        print_each(rows, now)
         if total > len(rows):
             note(f"the newest {len(rows)} of {number(total)}. More: --limit")
         return
-    print_groups(rows)
+    print_groups(rows, now)
     say(f"{number(total)} in all. Each: outbox dead list --each. Again: outbox dead retry --class …")
 
 
@@ -160,16 +169,20 @@ def retry(ctx: click.Context, /, **options: Any) -> None:
     \b
     They wait there like all others, so limits apply: 1,000 take about 34 s at 30 a second.
     All conditions given must hold. Over 100 it asks for their number. Housekeeping does the
-    batch: it goes on when this command is stopped, and after a restart.
+    batch: it goes on when this command is stopped, and after a restart. A script adds --key:
+    run again after a lost connection it starts nothing twice.
 
     \b
       outbox dead retry 17 18
       outbox dead retry --class timeout --since 2h --dry-run
       outbox dead retry --class timeout --since 2h --rate 5
       outbox dead retry --until now --yes            every one
+      outbox dead retry --class timeout --until 2026-03-01T12:00 --yes --key after-incident-7
 
     \b
-    Exit: 0 done, 1 failed, stopped, or an id is no dead letter, 2 wrong usage
+    Exit: 0 done (--no-wait: started), 1 failed (one of them too), stopped, or an id is none,
+    2 wrong usage, 3 started, and no process is alive to do it: the next one does,
+    130 Ctrl-C: it goes on without this command
     """
     _move(ctx, "retry", **options)
 
@@ -189,7 +202,9 @@ def discard(ctx: click.Context, /, **options: Any) -> None:
       outbox dead discard --class blocked --until 30d --dry-run
 
     \b
-    Exit: 0 done, 1 failed, stopped, or an id is no dead letter, 2 wrong usage
+    Exit: 0 done (--no-wait: started), 1 failed (one of them too), stopped, or an id is none,
+    2 wrong usage, 3 started, and no process is alive to do it: the next one does,
+    130 Ctrl-C: it goes on without this command
     """
     _move(ctx, "discard", **options)
 
@@ -207,7 +222,7 @@ def batches(ctx: click.Context, /, batch_id: int | None, wait: bool, as_json: bo
       outbox dead batches 3 --wait
 
     \b
-    Exit: 0 done, 1 failed, stopped or not found, 2 wrong usage
+    Exit: 0 done, 1 failed, stopped or not found, 2 wrong usage, 130 Ctrl-C: it goes on
     """
     if wait and batch_id is None:
         raise UsageError("--wait is for one batch", "Name it: outbox dead batches 3 --wait")
@@ -217,7 +232,7 @@ def batches(ctx: click.Context, /, batch_id: int | None, wait: bool, as_json: bo
             if as_json:
                 print_json(rows)
             elif rows:
-                print_batches(rows)
+                print_batches(rows, clock(connection))
             else:
                 say("no batch was ever started. Start one: outbox dead retry --class …")
             return
@@ -262,6 +277,7 @@ def _move(
     dry_run: bool,
     yes: bool,
     no_wait: bool,
+    key: str | None,
     as_json: bool,
     **conditions: Any,
 ) -> None:
@@ -272,6 +288,9 @@ def _move(
             f"Name ids or a condition: outbox dead {verb} 17, or --class timeout; every one: --until now",
         )
     with connected(f"dead {verb}") as connection:
+        if key is not None and not dry_run and (earlier := batch_of_key(connection, key)) is not None:
+            note(f"batch {earlier['id']} was started with this key before: nothing new is started.")
+            ctx.exit(_see_through(connection, earlier, no_wait, as_json))
         which = until_now(connection, given)
         total = count(connection, which)
         missing = len(given.ids) - total if given.ids else 0
@@ -279,31 +298,37 @@ def _move(
             _tell_count(verb, total, per_s, as_json, dry_run=dry_run)
             ctx.exit(1 if missing else 0)
         if missing:
-            note(f"{number(missing)} of the ids are no dead letters that meet all conditions.")
+            note(_not_dead(missing))
         if (
             verb == "retry"
             and which.status is None
             and (unsure := count(connection, replace(which, status="uncertain")))
         ):
-            note(f"{number(unsure)} are uncertain: they may have arrived. --status dead leaves them out.")
+            note(f"{number(unsure)} {_are(unsure)} uncertain: they may have arrived. --status dead leaves them out.")
         if total > ASK_OVER and not yes:
             if not given.ids and not as_json and sys.stdin.isatty():
-                print_groups(groups(connection, which))
+                print_groups(groups(connection, which), clock(connection))
             _ask(verb, total)
-        batch_id = start_batch(connection, verb, which, per_s)
-        kept = is_kept_house(connection)
-        if no_wait or not kept:
-            if as_json:
-                print_json(batch(connection, batch_id))
-            else:
-                say(f"batch {batch_id} is to {verb} {_letters(total)}. {how_to_go_on(batch_id)}")
-            if not kept:
-                note(f"{NOBODY}: the first one that starts does batch {batch_id}. {START_ONE}.")
-            ctx.exit(0 if no_wait and not missing else 1)
-        ctx.exit(_follow(connection, batch_id, as_json) or (1 if missing else 0))
+        batch_id = start_batch(connection, verb, which, per_s, key)
+        code = _see_through(connection, batch(connection, batch_id), no_wait, as_json)
+        ctx.exit(code or (1 if missing else 0))
 
 
-def _follow(connection: Any, batch_id: int, as_json: bool) -> int:
+def _see_through(connection: Connection, found: Row, no_wait: bool, as_json: bool) -> int:
+    """Follow a batch to its end where that is wanted and somebody does it; return the exit code."""
+    kept = found["finished_at"] is not None or house_is_kept(connection)
+    if kept and not no_wait:
+        return _follow(connection, found["id"], as_json)
+    if as_json:
+        print_json(found)
+    else:
+        say(f"batch {found['id']} is to {found['verb']} {_letters(found['total'])}. {how_to_go_on(found['id'])}")
+    if not kept:
+        note(f"{NOBODY}: the first one that starts does batch {found['id']}. {START_ONE}.")
+    return 0 if no_wait else NOBODY_DOES_IT
+
+
+def _follow(connection: Connection, batch_id: int, as_json: bool) -> int:
     try:
         found = follow_batch(connection, batch_id)
     except KeyboardInterrupt:
@@ -312,7 +337,7 @@ def _follow(connection: Any, batch_id: int, as_json: bool) -> int:
         print_json(found)
     else:
         say(f"batch {batch_id}: {in_a_line(found)}")
-    return 0 if found["state"] == "done" else 1
+    return 0 if found["state"] == "done" and not found["failed"] else 1
 
 
 def _tell_count(verb: Verb, total: int, per_s: float | None, as_json: bool, *, dry_run: bool) -> None:
@@ -336,6 +361,15 @@ def _ask(verb: Verb, total: int) -> None:
     typed = click.prompt(question, default="", show_default=False, err=True)
     if typed.replace(",", "").strip() != str(total):
         raise CommandFailed("that is not the number: nothing was changed.")
+
+
+def _not_dead(count: int) -> str:
+    letters = "no dead letter that meets" if count == 1 else "no dead letters that meet"
+    return f"{number(count)} of the ids {_are(count)} {letters} all conditions."
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _letters(count: int) -> str:

@@ -50,7 +50,8 @@ def command(timeout_s: float, as_json: bool) -> None:
     if as_json:
         print_json({"verdict": worst(findings), **counts, "findings": [finding._asdict() for finding in findings]})
     else:
-        click.echo(f"{counts['fail']} failed, {counts['warn']} warnings, {counts['ok']} ok")
+        warnings = f"{counts['warn']} warning{'s' * (counts['warn'] != 1)}"
+        click.echo(f"{counts['fail']} failed, {warnings}, {counts['ok']} ok")
     sys.exit(1 if worst(findings) == "fail" else 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from outbox.operate.console import connected, facts, json_option, note, number, print_json, shown, table
-from outbox.operate.find_message import Row, expected, explain, find, in_words, label
+from outbox.operate.find_message import Row, expected, explain, find, in_words, label, note_limit
 
 MOST = 20  # each costs a count of what is ahead
 
@@ -30,6 +30,7 @@ def command(message: str, as_json: bool) -> None:
     """
     with connected("explain") as connection:
         found = find(connection, message)
+        note_limit(found)
         # The id is meant where the number is both.
         messages = [found.by_id] if found.by_id is not None else found.by_correlation_id
         rows = [explain(connection, row["id"]) for row in messages[:MOST]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from outbox.operate.bot_limits import holds_of, limits_of, told, waiting
 from outbox.operate.console import connected, json_option, print_json, say
-from outbox.operate.sending_state import limits_of, waiting, what_holds
 
 
 @click.command("pause")
@@ -29,8 +29,16 @@ def command(bot: str, as_json: bool) -> None:
         row = connection.execute("SELECT outbox.pause(%s::text) AS changed", (bot,)).fetchone()
         assert row is not None
         limits = limits_of(connection, bot)
+    held = list(map(told, holds_of(limits)))
     if as_json:
-        print_json({"bot": bot, "changed": row["changed"], "holds": what_holds(limits), "waiting": limits["depth"]})
+        print_json(
+            {
+                "bot": bot,
+                "changed": row["changed"],
+                "holds": held,
+                "waiting": limits["depth"],
+            }
+        )
         return
     done = "is paused: nothing more is claimed for it" if row["changed"] else "was paused already"
     say(f"bot {bot} {done}; {waiting(limits)}. Go on: outbox resume {bot}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from outbox.operate.console import connected, json_option, print_json, say
-from outbox.operate.sending_state import limits_of, waiting, what_holds
+from outbox.operate.bot_limits import holds_of, limits_of, told, waiting
+from outbox.operate.console import connected, json_option, note, print_json, say
+from outbox.operate.sending_state import NO_WORKER
 
 
 @click.command("resume")
@@ -29,10 +30,13 @@ def command(bot: str, as_json: bool) -> None:
         row = connection.execute("SELECT outbox.resume(%s::text) AS changed", (bot,)).fetchone()
         assert row is not None
         limits = limits_of(connection, bot)
-    held = what_holds(limits)
+    held = holds_of(limits)
     if as_json:
-        print_json({"bot": bot, "changed": row["changed"], "holds": held, "waiting": limits["depth"]})
+        print_json({"bot": bot, "changed": row["changed"], "holds": list(map(told, held)), "waiting": limits["depth"]})
         return
     done = "is resumed" if row["changed"] else "was not paused"
-    still = f"; it still waits, and goes on by itself: {', '.join(held)}" if held else ""
+    by_itself = [told(hold) for hold in held if hold.word != NO_WORKER]
+    still = f"; it still waits, and goes on by itself: {', '.join(by_itself)}" if by_itself else ""
     say(f"bot {bot} {done}{still}; {waiting(limits)}")
+    if any(hold.word == NO_WORKER for hold in held):
+        note(f"no worker serves bot {bot}. Start one with its token: outbox up, or outbox worker.")

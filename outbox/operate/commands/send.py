@@ -15,9 +15,10 @@ from outbox.accept.send import send
 from outbox.accept.status import Status
 from outbox.accept.wait import wait
 from outbox.operate.arguments import PRIORITY, ChatCommand, Moment, as_typed
-from outbox.operate.console import CommandFailed, connected, json_option, moment, print_json, say
+from outbox.operate.console import CommandFailed, connected, json_option, print_json, say
 from outbox.operate.message_stream import Form, form_of
 from outbox.operate.send_file import SentFile, opened
+from outbox.operate.times import in_utc
 from outbox.settings import UsageError
 
 WAIT_S: Final = 30.0
@@ -159,7 +160,7 @@ def _send_one(
 
 
 def _until(at: datetime | None) -> str:
-    return "" if at is None else f" until {moment(at)}"
+    return "" if at is None else f" until {in_utc(at)}"
 
 
 def _outcome(message_id: int, status: Status, wait_s: float) -> str:

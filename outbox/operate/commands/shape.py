@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from outbox.operate.console import connected, json_option, number, print_json, say, table
-from outbox.operate.find_message import Row, priority
+from outbox.operate.find_message import Row
+from outbox.operate.words import priority_name
 
 AGES = ("<10 s", "<1 min", "<5 min", "<15 min", "<1 h", "<6 h", "<1 d", "older")
 COUNTED = 500_000  # where outbox.shape stops
@@ -55,7 +56,7 @@ def command(by: str, as_json: bool) -> None:
 
 
 def _cells(by: str, row: Row) -> list[str]:
-    name = priority(int(row["name"])) if by == "priority" else row["name"]
+    name = priority_name(int(row["name"])) if by == "priority" else row["name"]
     # A dot: zeros would hide the shape.
     counts = [number(count) if count else "." for count in (*row["ages"], row["scheduled"])]
     return [name, number(row["total"]), *counts]

@@ -14,19 +14,22 @@ from outbox.operate.console import (
     CommandFailed,
     Connection,
     age,
+    ago,
+    clock,
     connected,
     facts,
     json_option,
-    moment,
     note,
     print_json,
     say,
     shown,
     table,
 )
-from outbox.operate.find_message import MOST, WAITING, Row, expected, explain, find, in_words, label, priority
+from outbox.operate.find_message import MOST, Row, expected, explain, find, in_words, label, note_limit
+from outbox.operate.times import in_utc
+from outbox.operate.words import WAITING, priority_name
 
-TIMELINE = ["time (UTC)", "what", "details", "took", "HTTP", "waits until", "worker"]
+SUPPRESSED = "chat_suppressed"  # as sql/2_claim/end_unwanted.sql
 
 
 @click.command("show")
@@ -50,6 +53,7 @@ def command(message: str, payload: bool, as_json: bool) -> None:
     """
     with connected("show") as connection:
         found = find(connection, message)
+        note_limit(found)
         if found.by_id is not None or len(found.by_correlation_id) == 1:
             detail = _read(connection, found.messages[0], payload)
             if as_json:
@@ -58,14 +62,15 @@ def command(message: str, payload: bool, as_json: bool) -> None:
             _print(detail, payload)
             if found.messages[1:]:
                 click.echo()
-                _list(f"also with the correlation id {shown(message)}", found.messages[1:])
+                _list(f"also with the correlation id {shown(message)}", found.messages[1:], detail["now"])
             return
+        now = clock(connection)
     if as_json:
         print_json({"messages": found.messages})
         return
     if payload:
         note("--payload is for one message: give its id.")
-    _list(f"messages with the correlation id {shown(message)}", found.messages)
+    _list(f"messages with the correlation id {shown(message)}", found.messages, now)
     if len(found.messages) == MOST:
         note(f"only the newest {MOST} are shown.")
 
@@ -78,9 +83,7 @@ def _read(connection: Connection, message: Row, payload: bool) -> Row:
         (message["id"],),
     ).fetchall()
     detail["explain"] = explain(connection, message["id"]) if message["status"] in WAITING else None
-    now = connection.execute("SELECT outbox.clock() AS now").fetchone()
-    assert now is not None
-    detail |= now
+    detail["now"] = clock(connection)
     if payload:
         detail["payload"] = _read_payload(connection, message["id"])
     return detail
@@ -111,7 +114,7 @@ def _print(detail: Row, payload: bool) -> None:
             ("bot", detail["bot"]),
             ("chat", detail["chat_id"]),
             ("method", detail["method"]),
-            ("priority", priority(detail["priority"])),
+            ("priority", priority_name(detail["priority"])),
             ("tag", detail["tag"]),
             ("correlation id", detail["correlation_id"]),
             ("accepted", _ago(detail["created_at"], now)),
@@ -124,7 +127,7 @@ def _print(detail: Row, payload: bool) -> None:
     )
     if detail["timeline"]:
         click.echo()
-        _print_timeline(_events(detail["timeline"]))
+        _print_timeline(detail["timeline"])
     if payload:
         click.echo()
         if detail["payload"] is None:
@@ -135,6 +138,10 @@ def _print(detail: Row, payload: bool) -> None:
     if detail["status"] in ("dead", "uncertain"):
         click.echo()
         say(f"It is a dead letter: outbox dead retry {detail['id']}, or outbox dead discard {detail['id']}")
+    elif detail["error_class"] == SUPPRESSED and detail["status"] not in WAITING:
+        chat = f"{detail['chat_id']} --bot {detail['bot']}"
+        click.echo()
+        say(f"Its chat had refused an earlier message: outbox suppress list {chat}, or outbox suppress lift {chat}")
 
 
 def _waiting(explained: Row | None) -> Iterator[tuple[str, Any]]:
@@ -149,36 +156,43 @@ def _print_payload(payload: Any) -> None:
         say(line)
 
 
-def _print_timeline(events: list[list[Any]]) -> None:
-    # Most messages need few of the columns.
-    filled = [place for place in range(len(TIMELINE)) if any(event[place] is not None for event in events)]
-    table(None, [TIMELINE[place] for place in filled], [[event[place] for place in filled] for event in events])
+def _print_timeline(timeline: list[Row]) -> None:
+    days = {at.astimezone(UTC).date() for event in timeline for at in (event["at"], event["waits_until"]) if at}
+    short = len(days) == 1
+    table(
+        f"{days.pop()} (UTC)" if short else None,
+        ["time" if short else "time (UTC)", "what", "details"],
+        [[_time(event["at"], short), event["what"], _details(event, short)] for event in timeline],
+    )
 
 
-def _events(timeline: list[Row]) -> list[list[Any]]:
-    return [
-        [
-            _moment(event["at"]),
-            event["what"],
-            event["details"],
-            None if event["duration_s"] is None else f"{event['duration_s']:.2f} s",
-            event["http_status"],
-            event["waits_until"] and _moment(event["waits_until"]),
-            event["worker"],
-        ]
-        for event in timeline
-    ]
+def _details(event: Row, short: bool) -> str | None:
+    """Return what is not among the facts above: those that were accepted say nothing new."""
+    if event["what"] == "accepted":
+        return None
+    until = f", until {_time(event['waits_until'], short)}" if event["waits_until"] else ""
+    about = ", ".join(
+        part
+        for part in (
+            f"HTTP {event['http_status']}" if event["http_status"] else "",
+            f"{event['duration_s']:.2f} s" if event["duration_s"] is not None else "",
+            event["worker"] or "",
+        )
+        if part
+    )
+    return f"{event['details'] or ''}{until}{f' [{about}]' if about else ''}"
 
 
-def _moment(at: datetime) -> str:
+def _time(at: datetime, short: bool) -> str:
     """Return a time to the millisecond: of a timeline, the order matters."""
-    return at.astimezone(UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
+    written = at.astimezone(UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
+    return written.partition(" ")[2] if short else written
 
 
 def _status(detail: Row, now: datetime) -> str:
     until = detail["next_attempt_at"]
     if detail["status"] == "queued" and until is not None and until > now:
-        return f"queued, not before {moment(until)} (in {age((until - now).total_seconds())})"
+        return f"queued, not before {in_utc(until)} (in {age((until - now).total_seconds())})"
     return str(detail["status"])
 
 
@@ -187,22 +201,21 @@ def _why(detail: Row) -> str:
 
 
 def _ago(at: datetime, now: datetime) -> str:
-    return f"{moment(at)} ({age((now - at).total_seconds())} ago)"
+    return f"{in_utc(at)} ({ago(at, now)})"
 
 
-def _list(title: str, messages: list[Row]) -> None:
+def _list(title: str, messages: list[Row], now: datetime) -> None:
     table(
         title,
-        ["id", "status", "bot", "chat", "method", "tag", "accepted", "attempts", "why"],
+        ["id", "status", "bot", "chat", "tag", "accepted", "attempts", "why"],
         [
             [
                 row["id"],
                 row["status"],
                 row["bot"],
                 row["chat_id"],
-                row["method"],
                 row["tag"],
-                row["created_at"],
+                ago(row["created_at"], now),
                 row["attempts"],
                 _why(row),
             ]

@@ -18,7 +18,6 @@ from outbox.operate.console import (
     draw,
     json_option,
     make_table,
-    moment,
     number,
     on_terminal,
     print_json,
@@ -27,14 +26,17 @@ from outbox.operate.console import (
 )
 from outbox.operate.explain import explain
 from outbox.operate.figures import LATELY_MIN, Row, read_broadcasts, read_figures
-from outbox.operate.find_message import priority
+from outbox.operate.sending_state import PAUSED, REFUSED, SENDS, state_of
 from outbox.operate.steady import AWAY, SteadyConnection, steadily_connected, until_told
+from outbox.operate.times import in_utc
+from outbox.operate.words import ENDED, priority_name
 
 REFRESH_S = 1.0
 BROADCASTS_EVERY_S = 15.0  # as often as housekeeping counts them
 BROADCASTS_SHARE = 0.05  # of the time, at most: with a million waiting they take seconds to count
-ENDS = ("sent", "dead", "uncertain", "expired", "cancelled", "superseded", "discarded")
+OLD_S = 60.0  # of a count that housekeeping makes every 15 s
 BAD = "bold red"
+STYLES = {"bad": BAD, "warn": "yellow", "good": "green"}
 
 
 @click.command("stats")
@@ -94,14 +96,14 @@ def _pictures(connection: SteadyConnection, exact: bool) -> Iterator[RenderableT
         except AWAY as error:
             if figures is None:  # nothing ever worked
                 raise
-            stale = f"These are the figures of {moment(figures['at'])}: {shown(explain(error))} Trying again."
+            stale = f"These are the figures of {in_utc(figures['at'])}: {shown(explain(error))} Trying again."
             yield Group(Text(stale, style=BAD), picture(figures))
         time.sleep(max(0.1, REFRESH_S - (time.monotonic() - began)))
 
 
 def picture(figures: Row) -> RenderableType:
     """Return the figures as tables."""
-    parts: list[RenderableType] = [Text(f"{moment(figures['at'])}   {_counted(figures)}"), *_warnings(figures)]
+    parts: list[RenderableType] = [Text(f"{in_utc(figures['at'])}   {_counted(figures)}"), *_warnings(figures)]
     queue = [row for row in figures["queue"]["rows"] if row["depth"]]
     if queue:
         parts += [Text(), make_table("queue", *_queue(queue))]
@@ -128,9 +130,11 @@ def _counted(figures: Row) -> str:
 
 def _warnings(figures: Row) -> Iterator[Text]:
     queue = figures["queue"]
-    stale = queue["measured_at"] is None or (figures["at"] - queue["measured_at"]).total_seconds() > 60
-    if stale and not queue["exact"]:
+    old = queue["measured_at"] is not None and (figures["at"] - queue["measured_at"]).total_seconds() > OLD_S
+    if not figures["house_is_kept"] and not queue["exact"]:
         yield Text("Nobody keeps house, so the depth is not counted. Run: outbox up, or outbox worker", style=BAD)
+    elif old and not queue["exact"]:
+        yield Text("The depth is not counted any more, although house is kept. Why: outbox doctor", style=BAD)
     if not any(row["state"] != "lost" for row in figures["workers"]):
         yield Text("No worker is alive: nothing is sent. Run: outbox up, or outbox worker", style=BAD)
 
@@ -139,7 +143,7 @@ def _queue(rows: list[Row]) -> tuple[list[str], list[list[Any]]]:
     return ["bot", "priority", "depth", "due", "scheduled", "retrying", "oldest due for"], [
         [
             row["bot"],
-            priority(row["priority"]),
+            priority_name(row["priority"]),
             *(number(row[column]) for column in ("depth", "due", "scheduled", "retrying")),
             age(row["oldest_age_s"]) if row["due"] else "",
         ]
@@ -163,26 +167,17 @@ def _bots(bots: list[Row], now: datetime) -> tuple[list[str], list[list[Any]]]:
 
 def _state(bot: Row, now: datetime) -> Text:
     """Return what keeps a bot from sending, the gravest first."""
-    name = bot["bot"]
-    if bot["stopped"]:
-        return Text(f"paused by an operator: outbox resume {name}", style=BAD)
-    if bot["unauthorised"]:
-        return Text("Telegram refuses its bot token: set the right one", style=BAD)
-    if bot["paused_until"] is not None and bot["paused_until"] > now:
-        left = age((bot["paused_until"] - now).total_seconds())
-        return Text(f"paused for {left} more ({shown(bot['paused_reason'] or '429')})", style=BAD)
-    if bot["breaker"] == "open":
-        left = age((bot["breaker_until"] - now).total_seconds()) if bot["breaker_until"] else "a while"
-        return Text(f"breaker open for {left} more ({shown(bot['breaker_reason'] or 'failures')})", style=BAD)
-    if bot["breaker"] == "half_open":
-        return Text("breaker half-open: only probes go", style="yellow")
-    if bot["limit_per_s"] is not None and bot["limit_per_s"] < bot["full_per_s"]:
-        return Text(f"slowed down from {bot['full_per_s']:g}/s after 429s", style="yellow")
-    return Text("free to send", style="green")
+    hold = state_of(bot, now, served=bot["served"])
+    do = {PAUSED: f": outbox resume {bot['bot']}", REFUSED: ": set the right one"}.get(hold.word, "")
+    if hold.word == SENDS and bot["limit_per_s"] is not None and bot["limit_per_s"] < bot["full_per_s"]:
+        return Text(f"{SENDS}, slowed down from {bot['full_per_s']:g}/s after 429s", style=STYLES["warn"])
+    left = "" if hold.until is None else f" for {age((hold.until - now).total_seconds())} more"
+    why = f" ({shown(hold.why)})" if hold.why else ""
+    return Text(f"{hold.word}{left}{why}{do}", style=STYLES[hold.kind])
 
 
 def _ended(bots: list[Row]) -> tuple[list[str], list[list[Any]]]:
-    return ["bot", *ENDS], [[row["bot"], *(number(row["ended"].get(status, 0)) for status in ENDS)] for row in bots]
+    return ["bot", *ENDED], [[row["bot"], *(number(row["ended"].get(status, 0)) for status in ENDED)] for row in bots]
 
 
 def _workers(workers: list[Row], now: datetime) -> tuple[list[str], list[list[Any]]]:

@@ -8,9 +8,12 @@ from typing import Any, Final
 import click
 
 from outbox.operate.arguments import ChatCommand, as_typed
+from outbox.operate.bot_limits import limits_of
 from outbox.operate.console import (
     CommandFailed,
     Connection,
+    ago,
+    clock,
     connected,
     json_option,
     note,
@@ -19,7 +22,6 @@ from outbox.operate.console import (
     say,
     table,
 )
-from outbox.operate.sending_state import limits_of
 
 LISTED: Final = 50
 ASK_FOR_S: Final = 5.0
@@ -31,8 +33,9 @@ def command() -> None:
     """List chats that refuse messages, or lift that.
 
     \b
-    A chat that blocked the bot, or is gone, is suppressed for a while: what is for it becomes
-    dead letters without asking Telegram each time.
+    A chat that blocked the bot, or is gone, is suppressed for a while: what waits for it or is
+    written to it meanwhile ends as discarded, without asking Telegram each time. Only the
+    message that was refused is a dead letter; retrying that lifts the suppression too.
 
     \b
       outbox suppress list --bot alerts
@@ -65,15 +68,22 @@ def list_(
     with connected("suppress list") as connection:
         if bot is not None:
             bot = limits_of(connection, bot)["bot"]
-        rows = _suppressed(connection, bot, chat_id, after, limit)
+        rows, now = _suppressed(connection, bot, chat_id, after, limit), clock(connection)
     if as_json:
         print_json(rows)
     elif rows:
         table(
             None,
-            ["chat", "bot", "until", "why", "waiting", "last sent"],
+            ["chat", "bot", "ends", "why", "waiting", "last sent"],
             [
-                [row["chat_id"], row["bot"], row["until_at"], row["reason"], _waiting(row), row["last_sent_at"]]
+                [
+                    row["chat_id"],
+                    row["bot"],
+                    ago(row["until_at"], now),
+                    row["reason"],
+                    _waiting(row),
+                    ago(row["last_sent_at"], now),
+                ]
                 for row in rows
             ],
         )
@@ -96,7 +106,8 @@ def lift(chat_id: str, bot: str, as_json: bool) -> None:
       outbox suppress lift -1001234567890 --bot alerts
 
     \b
-    What died meanwhile stays dead: outbox dead retry puts it back.
+    The message that was refused stays a dead letter: outbox dead retry puts it back. What was
+    discarded meanwhile is not sent any more: write it anew.
 
     \b
     Exit: 0 the chat may be sent to, 1 failed or busy, 2 wrong usage

@@ -10,20 +10,21 @@ from collections.abc import Iterator
 import click
 from rich.text import Text
 
-from outbox.operate.console import age, as_json_line, json_option, moment, note, screen, shown
+from outbox.operate.console import age, as_json_line, json_option, note, screen, shown
 from outbox.operate.explain import explain
 from outbox.operate.find_message import Row
 from outbox.operate.steady import AWAY, SteadyConnection, steadily_connected, until_told
+from outbox.operate.times import in_utc
+from outbox.operate.words import ENDED
 
 LOOK_EVERY_S = 1.0
 AWAY_FOR_S = 3.0  # between attempts to reach a database that is away
 BATCH = 1000
-STATUSES = ("sent", "dead", "uncertain", "expired", "cancelled", "superseded", "discarded")
 STYLES = {"sent": "green", "dead": "bold red", "uncertain": "bold yellow"}
 
 
 @click.command("tail")
-@click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="Only these; may be repeated.")
+@click.option("--status", "statuses", type=click.Choice(ENDED), multiple=True, help="Only these; may be repeated.")
 @click.option("--bot", help="Only of this bot.")
 @click.option("--tag", help="Only with this tag.")
 @click.option("--from-start", is_flag=True, help="Begin with the oldest message kept, not with what ends from now on.")
@@ -130,7 +131,7 @@ def _line(row: Row) -> Text:
         shown(": ".join(part for part in (row["error_class"], row["error_text"]) if part)),
     ]
     return Text.assemble(
-        moment(row["finished_at"]),
+        in_utc(row["finished_at"]),
         "  ",
         (f"{row['status']:<10}", STYLES.get(row["status"], "")),
         f"  {row['id']:>8}  ",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
 import click
+import structlog
 
 from outbox.database.connect import database_url
 from outbox.database.migrate import is_current, migrate
 from outbox.deliver.worker import Worker
 from outbox.observe.logs import EventLog, set_up_logs
+from outbox.operate.json_log import json_log_option, print_line
 from outbox.operate.page.access import refuse_open_door
 from outbox.operate.up import follow_tokens, run, work_with_page
 from outbox.settings import load_settings, read_tokens
@@ -18,31 +21,52 @@ from outbox.settings import load_settings, read_tokens
 
 @click.command("up")
 @click.option("--verbose", is_flag=True, help="Log each message sent.")
-def command(verbose: bool) -> None:
+@json_log_option
+def command(verbose: bool, as_json: bool) -> None:
     """Migrate, deliver, keep house and serve the page, in one process.
 
     \b
     The way most people run it. Without OUTBOX_DATABASE_URL it uses an embedded PostgreSQL
     and says where. Without a bot token it does the rest; messages wait until one is set.
     The page is at OUTBOX_ADMIN_ADDR, http://127.0.0.1:8480/ by default; `off` for none.
+    SIGTERM or ^C: finish what is in flight, then end. A second one ends at once.
 
     \b
+      outbox up                                          with nothing set: try it out
       OUTBOX_TOKEN=123:ABC OUTBOX_DATABASE_URL=postgresql://app@db/app outbox up
+      outbox up --json 2>up.log | head -1                {"page": "http://127.0.0.1:8480/", …}
 
     \b
-    Exit: 0 stopped by a signal, 1 failed, 2 wrong usage
+    Exit: 0 stopped by a signal, 130 or 143 while it still started, 1 failed, 2 wrong usage
     """
     settings = load_settings()
     refuse_open_door(settings)
     tokens_file = follow_tokens(settings)
     tokens = read_tokens(os.environ, settings.tokens_file)
-    set_up_logs(settings.log, verbose=verbose)
+    set_up_logs("json" if as_json else settings.log, verbose=verbose)
     name = f"{socket.gethostname()}:{os.getpid()}"
 
     def say(text: str) -> None:
-        click.echo(f"outbox: {text}", err=True)
+        if as_json:
+            structlog.stdlib.get_logger("outbox").info(text)
+        else:
+            click.echo(f"outbox: {text}", err=True)
 
-    with database_url(settings, "up", echo=say) as url:
+    def ready(page: str | None) -> None:
+        if as_json:
+            print_line({"page": page, "worker": name if tokens else None, "bots": sorted(tokens)})
+        elif page is not None:
+            say(f"the page is at {page}")
+
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(database_url(settings, "up", echo=say))
+
+        def end_at_once(status: int) -> None:
+            try:
+                stack.close()  # the embedded server must not outlive an impatient Ctrl-C
+            finally:
+                os._exit(status)
+
         # Only when something changed: replacing views waits for whoever reads them.
         if not is_current(url):
             migrate(url, echo=say)
@@ -61,4 +85,4 @@ def command(verbose: bool) -> None:
             )
         else:
             say("no bot token is set, so messages wait. Set OUTBOX_TOKEN, or OUTBOX_TOKEN_<NAME> for the bot <name>.")
-        run(work_with_page(url, settings, worker, name, say))
+        run(work_with_page(url, settings, worker, name, say, ready, end_at_once))

@@ -6,10 +6,12 @@ import socket
 import click
 
 from outbox.database.connect import database_url
+from outbox.deliver import events
 from outbox.deliver.worker import CONCURRENCY, GRACE_S, Worker
 from outbox.observe.logs import EventLog, set_up_logs
+from outbox.operate.json_log import json_log_option, print_line
 from outbox.operate.up import follow_tokens, run, work_and_keep_house
-from outbox.settings import UsageError, load_settings, read_tokens
+from outbox.settings import UsageError, load_settings, read_tokens, token_source
 
 
 @click.command("worker")
@@ -30,7 +32,8 @@ from outbox.settings import UsageError, load_settings, read_tokens
     help="Most messages in flight; a bot needs its rate x 8 s, the longest that Telegram holds a call.",
 )
 @click.option("--verbose", is_flag=True, help="Log each message sent.")
-def command(bots: str | None, name: str | None, grace_s: float, concurrency: int, verbose: bool) -> None:
+@json_log_option
+def command(bots: str | None, name: str | None, grace_s: float, concurrency: int, verbose: bool, as_json: bool) -> None:
     """Deliver the messages of OUTBOX_DATABASE_URL for the bots of OUTBOX_TOKEN and OUTBOX_TOKEN_<NAME>.
 
     \b
@@ -39,6 +42,7 @@ def command(bots: str | None, name: str | None, grace_s: float, concurrency: int
 
     \b
       OUTBOX_TOKEN=123:ABC OUTBOX_DATABASE_URL=postgresql://app@db/app outbox worker
+      outbox worker --bots alerts --json 2>worker.log    {"worker": "host:1", "bots": ["alerts"]}
 
     \b
     Exit: 0 stopped by a signal, 1 failed, 2 wrong usage
@@ -49,11 +53,20 @@ def command(bots: str | None, name: str | None, grace_s: float, concurrency: int
     wanted = [bot.strip().lower() for bot in bots.split(",") if bot.strip()] if bots is not None else None
     if not tokens:
         raise UsageError("no bot token is set", "Set OUTBOX_TOKEN, or OUTBOX_TOKEN_<NAME> for the bot of that name")
+    if wanted == []:
+        raise UsageError("--bots names no bot", "Leave it out to serve all that have a token")
     for bot in wanted or ():
         if bot not in tokens:
-            raise UsageError(f"no token for bot {bot!r}", f"Set OUTBOX_TOKEN_{bot.upper()} or leave it out of --bots")
-    set_up_logs(settings.log, verbose=verbose)
+            raise UsageError(f"no token for bot {bot!r}", f"Set {token_source(bot)}, or leave it out of --bots")
+    set_up_logs("json" if as_json else settings.log, verbose=verbose)
     name = name or f"{socket.gethostname()}:{os.getpid()}"
+    log = EventLog(name)
+
+    def emit(event: events.Event) -> None:
+        if as_json and isinstance(event, events.Started):
+            print_line({"worker": event.name, "bots": list(event.bots)})
+        log(event)
+
     with database_url(settings, "worker") as url:
         worker = Worker(
             url,
@@ -61,7 +74,7 @@ def command(bots: str | None, name: str | None, grace_s: float, concurrency: int
             settings.api_url,
             name=name,
             bots=wanted,
-            emit=EventLog(name),
+            emit=emit,
             grace_s=grace_s,
             concurrency=concurrency,
             environment=settings.environment,

@@ -14,7 +14,7 @@ from outbox.deliver.spool import SUFFIX
 from outbox.operate.console import age
 from outbox.operate.doctor.finding import Finding, failure
 from outbox.operate.doctor.session import Session
-from outbox.settings import Settings, UsageError, read_tokens
+from outbox.settings import Settings, UsageError, read_tokens, token_source
 
 
 def identity(session: Session, settings: Settings) -> Iterator[Finding]:
@@ -37,6 +37,21 @@ def identity(session: Session, settings: Settings) -> Iterator[Finding]:
         yield Finding("identity", "ok", f"the database is that of environment {settings.environment!r}{bots}")
 
 
+def embedded_server(settings: Settings) -> list[Finding]:
+    """Whether the embedded server of this machine stands still; nothing where it was never started, or may not be seen.
+
+    For where no other database is named, and it could not be joined.
+    """
+    try:
+        was_made = settings.database_url is None and (settings.data_dir / "postgres" / "data").exists()
+    except OSError:
+        was_made = False
+    if not was_made:
+        return []
+    text = f"OUTBOX_DATABASE_URL is not set, and the embedded PostgreSQL in {settings.data_dir} does not run"
+    return [Finding("connection", "fail", text, "Start it: outbox up, or outbox db start")]
+
+
 def tokens(session: Session | None, settings: Settings) -> Iterator[Finding]:
     """Whether each bot that messages wait for has a bot token here or a worker elsewhere; no session: what is set."""
     try:
@@ -57,11 +72,14 @@ def tokens(session: Session | None, settings: Settings) -> Iterator[Finding]:
     for bot, is_due, messages, is_served in waiting:
         if bot in known or is_served:
             continue
-        count = f"{messages:,} messages wait" if messages is not None else "messages wait"
-        variable = "OUTBOX_TOKEN" if bot == "default" else f"OUTBOX_TOKEN_{bot.upper()}"
+        count = "messages wait" if messages is None else f"{messages:,} messages wait"
+        if messages == 1:
+            count = "1 message waits"
         text = f"no token for bot {bot} is set here, no worker serves it, and {count}"
         found.append(
-            Finding("tokens", "fail" if is_due else "warn", text, f"Set {variable}, or run: outbox pause {bot}")
+            Finding(
+                "tokens", "fail" if is_due else "warn", text, f"Set {token_source(bot)}, or run: outbox pause {bot}"
+            )
         )
     yield from found or [Finding("tokens", "ok", f"{set_here}; each bot with messages has a token or a worker")]
 

@@ -27,6 +27,7 @@ EXAMINED: Final = (
     "roles",
     "partitions",
     "housekeeping",
+    "batches",
     "workers",
     "bots",
     "lanes",
@@ -46,7 +47,8 @@ def examine(settings: Settings, limit_s: float = LIMIT_S, total_s: float = TOTAL
         with database_url(settings, "doctor") as url:
             yield from _examine_database(Session(url, limit_s), settings, until_s)
     except (UsageError, OSError) as error:  # no database is named, or the embedded one cannot be joined
-        yield failure("connection", scrub(str(error)))
+        told = [failure("connection", scrub(str(error)))]
+        yield from machine.embedded_server(settings) or told if "is not set" in told[0].finding else told
         yield from machine.tokens(None, settings)
     yield from machine.spool(settings)
 

@@ -137,11 +137,15 @@ def release(session: Session) -> Iterator[Finding]:
         revision = session.run(schema_revision)
     except psycopg.errors.InsufficientPrivilege:  # for the owner and admins
         revision = "unknown"
-    if revision not in (head_revision(), "unknown"):
-        found = f"tables are at {revision}, and this version's at {head_revision()}"
-    else:
+    head = head_revision()
+    if revision is None or revision in (head, "unknown"):
         found = "functions are another version's"
-    yield Finding("release", "fail", found, "outbox migrate; if the database is the newer one, install its release")
+        remedy = "outbox migrate; if the database is the newer one, install its release"
+    else:
+        found = f"tables are at {revision}, and this version's at {head}"
+        # They are numbers of one width.
+        remedy = "outbox migrate" if revision < head else "Install the outbox release that made them, or a newer one"
+    yield Finding("release", "fail", found, remedy)
 
 
 def _round_trip_s(session: Session) -> float:

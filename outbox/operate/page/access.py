@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from outbox.operate.page.password import Sessions, WrongPasswords
+from outbox.operate.page.peers import SETTINGS, came_through_proxy, is_loopback
+from outbox.operate.page.sites import READS, refuse_foreign_name, refuse_other_sites
 from outbox.settings import Settings, UsageError
 
 LOCAL: Final = "local"  # the operator where loopback is the only lock
+AS_TYPED: Final = ", as typed"  # in the audit, behind a name that nobody vouched for
 SESSION_COOKIE: Final = "outbox_session"
-_READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _OPEN: Final = ("/login", "/healthz", "/favicon.ico")
 _LONGEST_NAME: Final = 200  # as outbox.note_action cuts it
 
@@ -23,7 +24,6 @@ _AGAIN: Final = (
     '<title>outbox</title><p><a href="">Go on</a></p></html>'
 )
 
-SETTINGS: Final = web.AppKey("SETTINGS", Settings)
 SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
 WRONG_PASSWORDS: Final = web.AppKey("WRONG_PASSWORDS", WrongPasswords)
 
@@ -43,7 +43,7 @@ _WHO: Final[Any] = web.RequestKey("who", Who) if hasattr(web, "RequestKey") else
 def refuse_open_door(settings: Settings) -> None:
     """Raise UsageError where the page would listen beyond this machine and let everybody in."""
     address = settings.admin_addr
-    if address is None or settings.admin_password or settings.trusted_header or _is_loopback(address.host):
+    if address is None or settings.admin_password or settings.trusted_header or is_loopback(address.host):
         return
     raise UsageError(
         f"OUTBOX_ADMIN_ADDR {address} can be reached from other machines, and nothing asks who comes",
@@ -61,20 +61,17 @@ def set_up_access(app: web.Application, settings: Settings) -> None:
 
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let through who may, and no write that another site began."""
+    """Let through who may, and nothing that another site began."""
     settings = request.app[SETTINGS]
     path = request.path.removeprefix(settings.admin_prefix)
-    if request.method not in _READS:
-        _refuse_cross_site(request)
+    refuse_other_sites(request)
     found = _identify(request)
     if found is not None:
         request[_WHO] = found
     elif path not in _OPEN and not path.startswith("/static/"):
         if SESSIONS not in request.app:
-            raise web.HTTPForbidden(
-                text=f"The proxy in front of this page did not say who you are: it must set {settings.trusted_header}."
-            )
-        return _ask_to_log_in(request, path)
+            raise web.HTTPForbidden(text=_who_did_not_say(request))
+        return _ask_to_log_in(request)
     return await handler(request)
 
 
@@ -85,10 +82,10 @@ def who(request: web.Request) -> Who | None:
 
 
 def operator(request: web.Request) -> str:
-    """Return the name for the audit."""
+    """Return the name for the audit. What somebody typed under a shared password is marked so."""
     found = who(request)
     assert found is not None
-    return found.operator
+    return found.operator if found.vouched else f"{found.operator}{AS_TYPED}"
 
 
 def may_read_payloads(request: web.Request) -> bool:
@@ -98,14 +95,9 @@ def may_read_payloads(request: web.Request) -> bool:
     return found is not None and ("*" in readers or (found.vouched and found.operator in readers))
 
 
-def came_by_https(request: web.Request) -> bool:
-    """Say whether the browser's own connection is encrypted, here or at a proxy."""
-    return request.secure or request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower() == "https"
-
-
 def _identify(request: web.Request) -> Who | None:
     settings = request.app[SETTINGS]
-    if settings.trusted_header is not None and _is_near(request.remote):
+    if settings.trusted_header is not None and came_through_proxy(request):
         names = request.headers.getall(settings.trusted_header, [])
         if len(names) > 1:
             raise web.HTTPForbidden(
@@ -119,61 +111,34 @@ def _identify(request: web.Request) -> Who | None:
         return Who(session, logged_in=True) if session else None
     if settings.trusted_header is not None:
         return None
-    _refuse_foreign_name(request)
+    refuse_foreign_name(request)
     return Who(LOCAL, vouched=True)
 
 
-def _refuse_cross_site(request: web.Request) -> None:
-    """Cookies, loopback and a proxy's login come along whichever site sent the form."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        is_ours = site in ("same-origin", "none")
-    else:
-        # No other site can make a browser send X-Forwarded-Host without asking first, and nobody answers that.
-        hosts = {request.headers.get("X-Forwarded-Host", "").split(",")[0].strip(), request.host} - {""}
-        is_ours = urlsplit(request.headers.get("Origin", "")).netloc in hosts
-    if not is_ours:
-        raise web.HTTPForbidden(
-            text="Refused: the page itself did not send this. Open the page and use its own buttons."
-        )
+def _who_did_not_say(request: web.Request) -> str:
+    header = request.app[SETTINGS].trusted_header
+    if came_through_proxy(request):
+        return f"The proxy in front of this page did not say who you are: it must set {header}."
+    return (
+        f"This came from {request.remote}, which is not believed to say who you are."
+        " Open the page through its proxy; if that is the proxy, add it to OUTBOX_TRUSTED_PROXIES."
+    )
 
 
-def _refuse_foreign_name(request: web.Request) -> None:
-    """A name of another site that resolves to 127.0.0.1 would make its scripts ours (DNS rebinding)."""
-    host = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
-    address = request.app[SETTINGS].admin_addr
-    if not (_is_loopback(host) or host.endswith(".localhost") or (address is not None and host == address.host)):
-        raise web.HTTPForbidden(
-            text=f"Without a password the page answers only as localhost or 127.0.0.1, not as {host[:100]}."
-            " Set OUTBOX_ADMIN_PASSWORD or OUTBOX_TRUSTED_HEADER to open it under other names."
-        )
-
-
-def _ask_to_log_in(request: web.Request, path: str) -> web.StreamResponse:
-    is_page = request.method in _READS and "text/html" in request.headers.get("Accept", "")
+def _ask_to_log_in(request: web.Request) -> web.StreamResponse:
+    is_page = request.method in READS and "text/html" in request.headers.get("Accept", "")
     if not is_page or "HX-Request" in request.headers:
         raise web.HTTPUnauthorized(text="Your login has ended. Reload the page to log in again.")
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         # A strict cookie stays away when a link of an alert or a chat leads here; it comes when the page asks itself.
         return web.Response(text=_AGAIN, content_type="text/html")
-    next_path = path + (f"?{request.query_string}" if request.query_string else "")
+    next_path = here(request)
     query = f"?{urlencode({'next': next_path})}" if next_path != "/" else ""
     return web.Response(status=303, headers={"Location": f"{request.app[SETTINGS].admin_prefix}/login{query}"})
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name may mean another machine tomorrow
-
-
-def _is_near(remote: str | None) -> bool:
-    """A proxy stands on this machine or in its network; a name from the internet is a stranger's claim."""
-    try:
-        peer = ipaddress.ip_address(remote or "")
-    except ValueError:
-        return False
-    return (getattr(peer, "ipv4_mapped", None) or peer).is_private or peer.is_loopback
+def here(request: web.Request) -> str:
+    """Return what this request asks for, below the prefix and encoded as it came: decoded, `a%26b` would be two."""
+    asked = request.rel_url
+    path = asked.raw_path.removeprefix(request.app[SETTINGS].admin_prefix)
+    return path + (f"?{asked.raw_query_string}" if asked.raw_query_string else "")

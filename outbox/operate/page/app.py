@@ -12,7 +12,19 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from outbox.operate.page import audit, batches, bots, chats, dead_letters, login, message, messages, overview
+from outbox.operate.page import (
+    audit,
+    batches,
+    bots,
+    broadcasts,
+    chats,
+    dead_letters,
+    login,
+    message,
+    messages,
+    overview,
+    rate,
+)
 from outbox.operate.page.access import guard, refuse_open_door, set_up_access
 from outbox.operate.page.database import DATABASE, PageDatabase
 from outbox.operate.page.errors import show_errors
@@ -29,7 +41,7 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Server": "outbox",
 }
-SECTIONS: Final = (login, overview, messages, message, dead_letters, batches, chats, bots, audit)
+SECTIONS: Final = (login, overview, rate, broadcasts, messages, message, dead_letters, batches, chats, bots, audit)
 SHUTDOWN_S: Final = 1.0  # a browser keeps its connection open and asks nothing
 
 
@@ -64,7 +76,13 @@ async def serve(page: Page) -> AsyncIterator[str]:
     address = page.settings.admin_addr
     assert address is not None
     refuse_open_door(page.settings)
-    runner = web.AppRunner(make_app(page), access_log=None, shutdown_timeout=SHUTDOWN_S, handle_signals=False)
+    runner = web.AppRunner(
+        make_app(page),
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_S,
+        handle_signals=False,
+        handler_cancellation=True,  # a closed tab leaves no query behind
+    )
     await runner.setup()
     try:
         try:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from aiohttp import web
 
 from outbox.operate.page import parameters
+from outbox.operate.page.access import AS_TYPED
 from outbox.operate.page.database import DATABASE, Row
 from outbox.operate.page.render import render
+from outbox.operate.times import TIME_HINT
 
 PAGE_OF: Final = 50
 LOOKED_AT: Final = 20_000
 _ID_MAX: Final = 2**63 - 1
+_TOLD_NAME: Final = re.compile(r"(.*?) \((.*)\)", re.DOTALL)
 
 # Applications that lift suppressions are in it too, so it may be long: one page never looks through all of it.
 _LOOKED: Final = f"SELECT * FROM outbox.audit WHERE id < %s ORDER BY id DESC LIMIT {LOOKED_AT}"
@@ -69,12 +73,21 @@ def _render(
         filtered=any(asked.values()),
         before=request.query.get("before"),
         verbs=words,
-        actions=[{**row, "told": _told(row["filter"])} for row in found],
+        actions=[{**row, **_who(row["who"]), "told": _told(row["filter"])} for row in found],
         older=older,
         looked_at=LOOKED_AT,
-        time_hint=parameters.TIME_HINT,
+        time_hint=TIME_HINT,
         wrong=wrong,
     )
+
+
+def _who(who: str) -> dict[str, str | bool | None]:
+    """Split what outbox.who_acts() wrote: the login, of which the database is sure, and the name told with it."""
+    found = _TOLD_NAME.fullmatch(who)
+    if found is None:
+        return {"login": who, "name": None, "is_typed": False}
+    name = found[2].removesuffix(AS_TYPED)
+    return {"login": found[1], "name": name, "is_typed": name != found[2]}
 
 
 def _told(conditions: Any) -> list[tuple[str, str]]:

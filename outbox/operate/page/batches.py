@@ -7,21 +7,26 @@ from typing import Final
 
 from aiohttp import web
 
+from outbox.operate.conditions import CONDITIONS, IDS_TOO
+from outbox.operate.figures import HOUSE_IS_KEPT
 from outbox.operate.page.access import operator
 from outbox.operate.page.database import DATABASE, Row
-from outbox.operate.page.dead_letter_filter import CONDITIONS, IDS_TOO, Filter
+from outbox.operate.page.dead_letter_filter import Filter
 from outbox.operate.page.parameters import Sent, choice, form, message_id, positive, refused, text
 from outbox.operate.page.render import redirect, render
 
 VERBS: Final = ("retry", "discard")
 TYPED_OVER: Final = 100  # so many are a click; more must be meant
+LEAST_PER_S: Final = 0.001
 MOST_PER_S: Final = 1000.0
 LISTED: Final = 50
 
 _COUNT: Final = f"SELECT outbox.count_dead_letters({IDS_TOO}) AS count"
 _GROUPS: Final = f"SELECT bot, count FROM outbox.dead_letter_groups({CONDITIONS})"
-_START: Final = f"SELECT outbox.start_batch(%s, {IDS_TOO}, p_per_s => %s, p_key => %s) AS id"
-_HOUSEKEEPER: Final = "SELECT lease_until > outbox.clock() AS alive FROM outbox.housekeeping WHERE duty = 'lease'"
+_BATCH: Final = "SELECT * FROM outbox.batches WHERE id = %s"
+_START: Final = f"""
+SELECT outbox.start_batch(%(verb)s::text, {IDS_TOO}, p_per_s => %(per_s)s::float8, p_key => %(key)s::text) AS id
+"""
 
 
 async def confirm(request: web.Request) -> web.Response:
@@ -45,6 +50,8 @@ async def start(request: web.Request) -> web.Response:
         raise refused("this does not come from a confirmation", "Choose under Dead letters what to retry or discard")
     try:
         per_s = positive(sent, "per_s", most=MOST_PER_S)
+        if per_s is not None and per_s < LEAST_PER_S:
+            raise refused(f"{per_s:g} per second is less than {LEAST_PER_S:g}", "Use 0.1 to 1000, or leave it empty")
     except web.HTTPBadRequest as error:
         return await _form(request, verb, chosen, sent=sent, problem=error.text)
     if counted > TYPED_OVER or (await _count(request, chosen)) > TYPED_OVER:
@@ -52,18 +59,18 @@ async def start(request: web.Request) -> web.Response:
         if typed != str(counted):
             problem = "Nothing was started: the number typed is not the count. Type it as it stands here."
             return await _form(request, verb, chosen, sent=sent, problem=problem)
-    [batch] = await request.app[DATABASE].act(operator(request), _START, [verb, *chosen.with_ids(), per_s, key])
+    [batch] = await request.app[DATABASE].act(
+        operator(request), _START, chosen.parameters() | {"verb": verb, "per_s": per_s, "key": key}
+    )
     return redirect(request, f"/dead-letters/batches/{batch['id']}", counted=counted)
 
 
 async def batch(request: web.Request) -> web.Response:
     """Show how far a batch is."""
     number, counted = message_id(request.match_info, "id"), message_id(request.query, "counted")
-    found, alive = await request.app[DATABASE].read_all(
-        ("SELECT * FROM outbox.batches WHERE id = %s", [number]), (_HOUSEKEEPER, ())
-    )
+    found, [house] = await request.app[DATABASE].read_all((_BATCH, (number,)), HOUSE_IS_KEPT)
     if not found:
-        raise web.HTTPNotFound(text=f"No batch {number}. The list of batches has those that are kept.")
+        raise _unknown(request)
     [row] = found
     return render(
         request,
@@ -73,13 +80,15 @@ async def batch(request: web.Request) -> web.Response:
         goes_on=_goes_on(row),
         left=max(row["total"] - row["done"], 0),
         counted=counted if counted is not None and counted != row["total"] else None,
-        alive=any(lease["alive"] for lease in alive),
+        house_is_kept=house["kept"],
     )
 
 
 async def stop(request: web.Request) -> web.Response:
     """Stop a batch; what it has moved stays moved."""
     number = message_id(request.match_info, "id")
+    if not await request.app[DATABASE].read(_BATCH, (number,)):
+        raise _unknown(request)
     [row] = await request.app[DATABASE].act(operator(request), "SELECT outbox.stop_batch(%s) AS stopped", [number])
     said = "It stops: no further message is taken." if row["stopped"] else "It had ended before."
     return redirect(request, f"/dead-letters/batches/{number}", said=said)
@@ -102,6 +111,12 @@ async def batches(request: web.Request) -> web.Response:
     )
 
 
+def _unknown(request: web.Request) -> web.HTTPNotFound:
+    number = request.match_info["id"].strip()
+    what = f"No batch {number[:40]}" if number else "No batch is named"
+    return web.HTTPNotFound(text=f"{what}. The list of batches, under Dead letters, has those that are kept.")
+
+
 def _wanted(sent: Sent) -> tuple[str, Filter]:
     verb = choice(sent, "verb", VERBS)
     if verb is None:
@@ -114,19 +129,19 @@ def _goes_on(row: Row) -> bool:
 
 
 async def _count(request: web.Request, chosen: Filter) -> int:
-    [row] = await request.app[DATABASE].read(_COUNT, chosen.with_ids())
+    [row] = await request.app[DATABASE].read(_COUNT, chosen.parameters())
     return int(row["count"])
 
 
 async def _form(
     request: web.Request, verb: str, chosen: Filter, *, sent: Sent | None = None, problem: str | None = None
 ) -> web.Response:
-    counts, uncertain, groups, limits, alive = await request.app[DATABASE].read_all(
-        (_COUNT, chosen.with_ids()),
-        (_COUNT, chosen.but(status="uncertain").with_ids()),
-        (_GROUPS, chosen.arguments()),
+    counts, uncertain, groups, limits, [house] = await request.app[DATABASE].read_all(
+        (_COUNT, chosen.parameters()),
+        (_COUNT, chosen.but(status="uncertain").parameters()),
+        (_GROUPS, chosen.parameters()),
         ("SELECT bot, rate / rate_window_s AS per_s FROM outbox.bot WHERE rate IS NOT NULL", ()),
-        (_HOUSEKEEPER, ()),
+        HOUSE_IS_KEPT,
     )
     counted = counts[0]["count"]
     return render(
@@ -142,8 +157,7 @@ async def _form(
         fields=chosen.query(verb=verb, counted=counted, key=secrets.token_urlsafe(16)),
         typed=sent.get("per_s", "") if sent else "",
         problem=problem,
-        alive=any(lease["alive"] for lease in alive),
-        most_per_s=MOST_PER_S,
+        house_is_kept=house["kept"],
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Final
 
 import psycopg
@@ -10,10 +9,13 @@ from aiohttp import web
 
 from outbox.operate.page import parameters
 from outbox.operate.page.access import operator
-from outbox.operate.page.database import DATABASE, Row
-from outbox.operate.page.messages import PRIORITIES
-from outbox.operate.page.policy import GROUPS, Typed, as_typed, read_policy, refused_option, set_policy
+from outbox.operate.page.database import DATABASE
+from outbox.operate.page.policy import Typed, as_typed, read_policy, refused_option
 from outbox.operate.page.render import redirect, render
+from outbox.operate.policy import GROUPS, set_bot_call
+from outbox.operate.sending_state import NO_WORKER, PAUSED, REFUSED, SENDS, SERVED, TOLD_TO_WAIT, Hold, holds, state_of
+from outbox.operate.words import PRIORITIES
+from outbox.settings import token_source
 
 MOST_BOTS: Final = 200
 MOST_CHANGES: Final = 20
@@ -21,10 +23,6 @@ MOST_CHANGES: Final = 20
 _NOW: Final = ("SELECT outbox.clock() AS now", ())
 _LIMITS: Final = (f"SELECT * FROM outbox.limits ORDER BY bot LIMIT {MOST_BOTS + 1}", ())
 _DEPTHS: Final = ("SELECT bot, sum(depth)::bigint AS depth FROM outbox.depth GROUP BY bot", ())
-_SERVED: Final = (
-    "SELECT DISTINCT unnest(bots) AS bot FROM outbox.worker WHERE ended_at IS NULL AND lease_until > outbox.clock()",
-    (),
-)
 _BOT: Final = "SELECT * FROM outbox.bot WHERE bot = %s"
 _LIMITS_OF: Final = "SELECT * FROM outbox.limits WHERE bot = %s"
 _DEPTH_OF: Final = "SELECT * FROM outbox.depth WHERE bot = %s"
@@ -51,9 +49,7 @@ async def add_bot(request: web.Request) -> web.Response:
     except psycopg.errors.CheckViolation as error:
         wrong = f"{_sentence(error.diag.message_primary)} {error.diag.message_hint or ''}".strip()
         return await _list(request, typed=name, wrong=wrong, status=400)
-    said = (
-        f"Bot {name} was added. Give its bot token to the workers: OUTBOX_TOKEN_{name.upper()}, or OUTBOX_TOKENS_FILE."
-    )
+    said = f"Bot {name} was added. Give its bot token to the workers: {token_source(name)}."
     return redirect(request, f"/bots/{name}", said=said)
 
 
@@ -72,7 +68,7 @@ async def change_policy(request: web.Request) -> web.Response:
         return redirect(request, f"/bots/{bot}", said="Nothing was changed.")
     await _require(request, bot)
     try:
-        await request.app[DATABASE].act(operator(request), *set_policy(bot, typed.changes))
+        await request.app[DATABASE].act(operator(request), *set_bot_call(bot, typed.changes))
     except psycopg.errors.CheckViolation as error:
         refused = refused_option(error)
         if refused is None:
@@ -88,8 +84,8 @@ async def pause_bot(request: web.Request) -> web.Response:
     return await _switch(
         request,
         _PAUSE,
-        "Bot {} is stopped. What workers hold already is still sent; the rest waits until you resume it.",
-        "Bot {} was stopped already.",
+        "Bot {} is paused. What workers hold already is still sent; the rest waits until you resume it.",
+        "Bot {} was paused already.",
     )
 
 
@@ -99,7 +95,7 @@ async def resume_bot(request: web.Request) -> web.Response:
         request,
         _RESUME,
         "Bot {} may send again. A pause by Telegram (429) or by the breaker ends by itself.",
-        "Bot {} was not stopped: a pause by Telegram (429) or by the breaker ends by itself.",
+        "Bot {} was not paused by an operator: a pause by Telegram (429) or by the breaker ends by itself.",
     )
 
 
@@ -113,25 +109,8 @@ ROUTES: Final = [
 ]
 
 
-def state_of(limits: Row, now: datetime, *, served: bool) -> tuple[str, str, datetime | None]:
-    """Return in a word or two what a bot does, how good that is, and until when."""
-    if limits["stopped"]:
-        return "stopped by an operator", "bad", None
-    if limits["unauthorised"]:
-        return "bot token refused", "bad", None
-    if limits["breaker"] == "open":
-        return "breaker open", "bad", limits["breaker_until"]
-    if limits["paused_until"] is not None and limits["paused_until"] > now:
-        return "paused", "warn", limits["paused_until"]
-    if limits["breaker"] == "half_open":
-        return "breaker half-open", "warn", None
-    if not served:
-        return "no worker", "bad", None
-    return "sends", "good", None
-
-
 async def _list(request: web.Request, *, typed: str = "", wrong: str | None = None, status: int = 200) -> web.Response:
-    [now], limits, depths, served = await request.app[DATABASE].read_all(_NOW, _LIMITS, _DEPTHS, _SERVED)
+    [now], limits, depths, served = await request.app[DATABASE].read_all(_NOW, _LIMITS, _DEPTHS, (SERVED, ()))
     waiting = {row["bot"]: row["depth"] for row in depths}
     with_worker = {row["bot"] for row in served}
     return render(
@@ -158,7 +137,7 @@ async def _one(request: web.Request, typed: Typed | None = None, *, status: int 
     [now], policy, limits, depth, pressure, changes, served = await request.app[DATABASE].read_all(
         _NOW,
         *((query, (name,)) for query in (_BOT, _LIMITS_OF, _DEPTH_OF, _PRESSURE_OF, _CHANGES_OF)),
-        _SERVED,
+        (SERVED, ()),
     )
     if not policy or not limits:
         raise _unknown(name)
@@ -170,9 +149,13 @@ async def _one(request: web.Request, typed: Typed | None = None, *, status: int 
         status=status,
         bot=policy[0],
         limits=limits[0],
-        now=now["now"],
-        state=state_of(limits[0], now["now"], served=any(row["bot"] == name for row in served)),
+        holds=holds(limits[0], now["now"], served=any(row["bot"] == name for row in served)) or [Hold(SENDS, "good")],
+        next_steps={
+            REFUSED: "Give the workers one that works, then resume.",
+            NO_WORKER: "Start one that has its token.",
+        },
         queue=[(PRIORITIES[row["priority"]], row, depths.get(row["priority"])) for row in pressure],
+        waits_for={"stopped": PAUSED, "unauthorised": REFUSED, "paused": TOLD_TO_WAIT},
         measured_at=max((row["measured_at"] for row in depth), default=None),
         changes=changes,
         groups=GROUPS,

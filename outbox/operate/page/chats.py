@@ -8,6 +8,7 @@ from aiohttp import web
 
 from outbox.operate.page import parameters
 from outbox.operate.page.access import operator
+from outbox.operate.page.bot_choice import BOTS, bot_names
 from outbox.operate.page.database import DATABASE, Row
 from outbox.operate.page.render import redirect, render
 
@@ -24,7 +25,6 @@ STATES: Final = {
     "moved": ("Moved", "Groups that became supergroups: their messages go to the new id."),
 }
 _FIND: Final = "SELECT * FROM outbox.find_chats(%s, %s, %s, %s, %s)"
-_BOTS: Final = ("SELECT bot FROM outbox.bot ORDER BY bot LIMIT 500", ())
 _LIFT: Final = "SELECT outbox.lift_suppression(%s, %s) AS lifted"
 
 
@@ -37,9 +37,9 @@ async def show_chats(request: web.Request) -> web.Response:
         bot = parameters.text(sent, "bot")
         after = parameters.text(sent, "after")
     except web.HTTPBadRequest as error:
-        return _render(request, await database.read(*_BOTS), [], None, status=400, wrong=error.text)
+        return _render(request, await database.read(*BOTS), [], None, status=400, wrong=error.text)
     chat_id = chat_id.lower() if chat_id else None
-    bots, found = await database.read_all(_BOTS, (_FIND, (state, bot, chat_id, after, PAGE_OF)))
+    bots, found = await database.read_all(BOTS, (_FIND, (state, bot, chat_id, after, PAGE_OF)))
     return _render(request, bots, found, state)
 
 
@@ -73,9 +73,6 @@ def _render(
     status: int = 200,
 ) -> web.Response:
     asked = {name: request.query.get(name, "").strip() for name in ("chat", "bot")}
-    names = [row["bot"] for row in bots]
-    if asked["bot"] and asked["bot"] not in names:
-        names.append(asked["bot"])
     return render(
         request,
         "chats.html",
@@ -84,7 +81,7 @@ def _render(
         state=state,
         asked=asked,
         after=request.query.get("after"),
-        bots=names,
+        bots=bot_names(bots, asked["bot"]),
         chats=found,
         # All bots of a page's last chat are on it, so a full page may hold a few more.
         further=found[-1]["chat_id"] if len(found) >= PAGE_OF else None,

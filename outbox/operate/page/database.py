@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import psycopg
 from aiohttp import web
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
+from psycopg_pool import PoolTimeout
 
 from outbox.database.connect import WorkerConnection, worker_pool
+from outbox.redact import scrub_nested
 
 READ_WITHIN_S: Final = 3
 ACT_WITHIN_S: Final = 10
@@ -21,7 +24,8 @@ CONNECTIONS: Final = 4
 RIGHTS_KEPT_S: Final = 60.0
 
 Row = dict[str, Any]
-Query = tuple[str, Sequence[Any]]
+Parameters = Sequence[Any] | Mapping[str, Any]
+Query = tuple[str, Parameters]
 
 _RIGHTS: Final = """
 SELECT EXISTS (SELECT FROM pg_roles r
@@ -29,8 +33,12 @@ SELECT EXISTS (SELECT FROM pg_roles r
                   -- From 16 on a member may lack SET; before, every member may.
                   AND pg_has_role(r.oid, CASE WHEN current_setting('server_version_num')::int >= 160000
                                               THEN 'SET' ELSE 'MEMBER' END)) AS as_reader,
-       has_function_privilege('outbox.pause(text)', 'EXECUTE') AS may_act
+       has_function_privilege('outbox.pause(text)', 'EXECUTE') AS may_act, session_user::text AS login
 """
+
+
+class BusyError(Exception):
+    """All connections of the page were in use for too long: others' pages take their time."""
 
 
 class Rights(NamedTuple):
@@ -38,6 +46,7 @@ class Rights(NamedTuple):
 
     as_reader: bool
     may_act: bool
+    login: str
 
 
 class PageDatabase:
@@ -48,6 +57,7 @@ class PageDatabase:
         self._pool = worker_pool(url, CONNECTIONS, application_name="outbox page")
         self._rights: Rights | None = None
         self._rights_until_s = float("-inf")
+        self._in_use = 0
 
     async def open(self) -> None:
         """Begin to connect, without waiting for the database."""
@@ -57,28 +67,29 @@ class PageDatabase:
         """Close the connections."""
         await self._pool.close(timeout=1)
 
-    async def read(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    async def read(self, query: str, parameters: Parameters = ()) -> list[Row]:
         """Return the rows of one query; see read_all()."""
         return (await self.read_all((query, parameters)))[0]
 
     async def read_all(self, *queries: Query) -> list[list[Row]]:
-        """Return the rows of each query, all of one snapshot, in one round trip.
+        """Return the rows of each query, all of one snapshot, in one round trip, without bot tokens in any text.
 
-        A read-only transaction as outbox_reader, where the login may become one, of at most 3 s per query.
+        A read-only transaction as outbox_reader, where the login may become one. After 3 s, or when the caller is
+        cancelled because its browser left, the query is cancelled too: QueryCanceled.
         """
         rights = await self.rights()
+        settings: list[Query] = [
+            (f"SET LOCAL statement_timeout = '{READ_WITHIN_S}s'", ()),  # should this process stall
+            *([("SET LOCAL ROLE outbox_reader", ())] if rights.as_reader else []),
+        ]
         async with self._connected() as connection:
-            return await _run(
-                connection,
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-                [
-                    (f"SET LOCAL statement_timeout = '{READ_WITHIN_S}s'", ()),
-                    *([("SET LOCAL ROLE outbox_reader", ())] if rights.as_reader else []),
-                ],
-                queries,
-            )
+            try:
+                async with asyncio.timeout(READ_WITHIN_S):  # all together: statement_timeout is for each
+                    return await _run(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", settings, queries)
+            except TimeoutError:
+                raise psycopg.errors.QueryCanceled(f"cancelled after {READ_WITHIN_S} s") from None
 
-    async def act(self, operator: str, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    async def act(self, operator: str, query: str, parameters: Parameters = ()) -> list[Row]:
         """Run an operator's verb, all or nothing, with his name for the audit. Returns its rows."""
         async with self._connected() as connection:
             rows = await _run(
@@ -113,12 +124,22 @@ class PageDatabase:
     @property
     def known_rights(self) -> Rights:
         """Return the rights as last known, without asking; none while the database was never there."""
-        return self._rights or Rights(as_reader=False, may_act=False)
+        return self._rights or Rights(as_reader=True, may_act=False, login="")
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[WorkerConnection]:
-        async with self._pool.connection(CONNECTED_WITHIN_S) as connection:
-            yield connection
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self._pool.connection(CONNECTED_WITHIN_S))
+            except PoolTimeout:
+                if self._in_use == CONNECTIONS:
+                    raise BusyError from None
+                raise
+            self._in_use += 1
+            try:
+                yield connection
+            finally:
+                self._in_use -= 1
 
 
 DATABASE: Final = web.AppKey("DATABASE", PageDatabase)
@@ -146,4 +167,4 @@ async def _run(
                 async with asyncio.timeout(1):
                     await connection.rollback()
         raise
-    return [await cursor.fetchall() for cursor in cursors]
+    return [scrub_nested(await cursor.fetchall()) for cursor in cursors]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final
 
 from aiohttp import web
 
+from outbox.operate.conditions import CONDITIONS
+from outbox.operate.page.bot_choice import BOTS, bot_names
 from outbox.operate.page.database import DATABASE
-from outbox.operate.page.dead_letter_filter import CONDITIONS, STATUSES, Filter
-from outbox.operate.page.parameters import TIME_HINT, message_id, moment, refused
+from outbox.operate.page.dead_letter_filter import Filter
+from outbox.operate.page.parameters import message_id, moment, refused
 from outbox.operate.page.render import render
+from outbox.operate.times import TIME_HINT
+from outbox.operate.words import DEAD
 
 PAGE_ROWS: Final = 50
 MOST_GROUPS: Final = 50
-LOOKED_AT: Final = 100_000  # as sql/7_observe/find_dead_letters.sql: older ones are in no group and in no list
 
 _GROUPS: Final = f"SELECT * FROM outbox.dead_letter_groups({CONDITIONS}) ORDER BY count DESC, bot, error_class, status"
 _ROWS: Final = (
-    f"SELECT * FROM outbox.find_dead_letters({CONDITIONS}, p_before_at => %s, p_before_id => %s, p_limit => %s)"
+    f"SELECT * FROM outbox.find_dead_letters({CONDITIONS}, p_before_at => %(before_at)s::timestamptz,"
+    f" p_before_id => %(before_id)s::bigint, p_limit => {PAGE_ROWS + 1})"
 )
+_REACH: Final = "SELECT * FROM outbox.dead_letter_reach(%(since)s::timestamptz, %(until)s::timestamptz)"
 _RUNNING: Final = "SELECT * FROM outbox.batches WHERE state = 'running' ORDER BY id DESC LIMIT 20"
 
 
@@ -29,13 +35,14 @@ async def dead_letters(request: web.Request) -> web.Response:
     before_at, before_id = moment(sent, "before_at"), message_id(sent, "before_id")
     if (before_at is None) != (before_id is None):
         raise refused("before_at and before_id belong together", "Follow the links of the page")
-    groups, rows, running, bots = await request.app[DATABASE].read_all(
-        (_GROUPS, chosen.arguments()),
-        (_ROWS, [*chosen.arguments(), before_at, before_id, PAGE_ROWS + 1]),
+    conditions = chosen.parameters()
+    groups, rows, [reach], running, bots = await request.app[DATABASE].read_all(
+        (_GROUPS, conditions),
+        (_ROWS, conditions | {"before_at": before_at, "before_id": before_id}),
+        (_REACH, conditions),
         (_RUNNING, ()),
-        ("SELECT bot FROM outbox.bot ORDER BY bot LIMIT 1000", ()),
+        BOTS,
     )
-    total = sum(group["count"] for group in groups)
     older = None
     if len(rows) > PAGE_ROWS:
         rows = rows[:PAGE_ROWS]
@@ -46,17 +53,20 @@ async def dead_letters(request: web.Request) -> web.Response:
         chosen=chosen,
         # As typed: 2h stays 2h in the form and in the address.
         asked=_as_asked(chosen, sent),
-        filtered=chosen != Filter(),
-        total=total if total < LOOKED_AT else None,
-        looked_at=LOOKED_AT,
+        filtered=not chosen.empty,
+        # Of all that were looked at; None: there may be older ones.
+        total=sum(group["count"] for group in groups) if reach["complete"] else None,
+        reach=reach,
+        # Others may have died at that very moment: until does not take itself.
+        further=None if reach["complete"] else (reach["reached_at"] + timedelta(microseconds=1)).isoformat(),
         groups=groups[:MOST_GROUPS],
         other_groups=groups[MOST_GROUPS:],
         rows=rows,
         first_page=before_at is None,
         older=older,
         running=running,
-        bots=[row["bot"] for row in bots],
-        statuses=STATUSES,
+        bots=bot_names(bots, chosen.bot or ""),
+        statuses=DEAD,
         time_hint=TIME_HINT,
     )
 

@@ -12,9 +12,12 @@ from aiohttp.typedefs import Handler
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from outbox.operate.explain import OLDER_SCHEMA, explain
+from outbox.operate.page.database import BusyError
 from outbox.operate.page.render import render
+from outbox.redact import scrub
 
 AWAY: Final = "The database does not answer"
+BUSY: Final = "The page is busy"
 _TITLES: Final = {
     400: "That cannot be done",
     401: "Your login has ended",
@@ -47,6 +50,8 @@ async def show_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         if text.startswith(f"{error.status}:"):
             text = f"There is no page {request.path}." if error.status == 404 else f"{error.reason}."
         return _page(request, error.status, text)
+    except BusyError:
+        return _page(request, 503, "All connections of this page are in use. Try again in some seconds.", BUSY)
     except (TimeoutError, PoolTimeout, PoolClosed, OSError):
         return _page(request, 503, "It is tried again with every request. Check the server and OUTBOX_DATABASE_URL.")
     except psycopg.Error as error:
@@ -74,8 +79,12 @@ def _text(error: psycopg.Error) -> str:
     return explain(error)
 
 
-def _page(request: web.Request, status: int, text: str) -> web.Response:
+def _page(request: web.Request, status: int, text: str, title: str | None = None) -> web.Response:
     if request.headers.get(hdrs.ACCEPT) == "application/json":
-        return web.json_response({"error": text}, status=status)
-    title = _TITLES.get(status) or HTTPStatus(status).phrase
-    return render(request, "error.html", status=status, title=title, text=text)
+        response = web.json_response({"error": scrub(text)}, status=status)
+    else:
+        title = title or _TITLES.get(status) or HTTPStatus(status).phrase
+        response = render(request, "error.html", status=status, title=title, text=text)
+    if title == BUSY:
+        response.headers[hdrs.RETRY_AFTER] = "5"
+    return response

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from aiohttp import web
+from psycopg.types.json import Jsonb
 
 from outbox.operate.page import parameters
 from outbox.operate.page.access import may_read_payloads, operator
+from outbox.operate.page.bot_choice import BOTS, bot_names
 from outbox.operate.page.database import DATABASE, Row
+from outbox.operate.page.find import find
 from outbox.operate.page.parameters import Sent
-from outbox.operate.page.render import redirect, render
+from outbox.operate.page.render import render
+from outbox.operate.times import TIME_HINT
+from outbox.operate.words import PRIORITIES, STATUSES
+from outbox.redact import scrub_nested
 
-STATUSES: Final = ("queued", "sending", "sent", "dead", "uncertain", "expired", "cancelled", "superseded", "discarded")
-PRIORITIES: Final = ("critical", "high", "normal", "low")
 PAGE_OF: Final = 50
 COUNTED_TO: Final = 10_000
 _NAMES: Final = {  # in the address: on the page
+    "priority": "priority",
     "bot": "bot",
     "chat": "chat",
     "tag": "tag",
@@ -27,103 +31,107 @@ _NAMES: Final = {  # in the address: on the page
     "until": "written before",
     "text": "text",
 }
-_CHAT: Final = re.compile(r"-[0-9]{1,19}|@[A-Za-z0-9_]{1,64}")
 
-_FIND: Final = """
-SELECT * FROM outbox.find_messages(%s::text[], %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
-_COUNT: Final = "SELECT outbox.count_messages(%s::text[], %s, %s, %s, %s, %s, %s, %s, %s, %s) AS found"
+_CONDITIONS: Final = (
+    "p_status => %(status)s::text[], p_priority => %(priority)s::int, p_bot => %(bot)s::text,"
+    " p_chat_id => %(chat)s::text, p_tag => %(tag)s::text, p_correlation_id => %(correlation_id)s::text,"
+    " p_class => %(class)s::text, p_since => %(since)s::timestamptz, p_until => %(until)s::timestamptz,"
+    " p_text => %(text)s::text"
+)
+_PAGE: Final = f"{_CONDITIONS}, p_before_id => %(before)s::bigint, p_limit => {PAGE_OF + 1}"
+_FIND: Final = f"SELECT * FROM outbox.search_messages({_PAGE})"
+_COUNT: Final = f"SELECT outbox.count_messages({_CONDITIONS}, p_most => {COUNTED_TO + 1}) AS count"
 # Who searched in what people wrote is on record, as is who read it.
-_FIND_IN_PAYLOADS: Final = """
-SELECT f.* FROM outbox.note_action('find_in_payloads', jsonb_build_object('text', %s::text), NULL) n
-  LEFT JOIN outbox.find_in_payloads(%s::text[], %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) f ON true
+_FIND_IN_PAYLOADS: Final = f"""
+SELECT f.*
+  FROM outbox.note_action('find_in_payloads', %(noted)s, NULL) n
+  LEFT JOIN outbox.search_in_payloads({_PAGE}) f ON true
+ ORDER BY f.id DESC
 """
-_BOTS: Final = ("SELECT bot FROM outbox.bot ORDER BY bot LIMIT 500", ())
 
 
 async def show_messages(request: web.Request) -> web.Response:
-    """List what passes the filters, newest first."""
-    database, sent = request.app[DATABASE], request.query
+    """List what passes the filters, newest first; or go where one typed word leads."""
     try:
-        if (wanted := parameters.text(sent, "find")) is not None:
-            return await _find_at_once(request, wanted)
-        conditions = _conditions(sent)
-        before = parameters.message_id(sent, "before")
-        in_payloads = sent.get("payloads") == "1" and conditions[-1] is not None
-        if in_payloads and not may_read_payloads(request):
-            raise parameters.refused("you may not search in what messages hold", "Leave that box empty")
+        if (wanted := parameters.text(request.query, "find")) is not None:
+            return await find(request, wanted)
+        conditions = _conditions(request.query)
     except web.HTTPBadRequest as error:
-        bots = await database.read(*_BOTS)
-        return _render(request, bots, [], status=400, wrong=error.text)
-    page = (*conditions, before, PAGE_OF + 1)
-    if in_payloads:
-        bots = await database.read(*_BOTS)
-        found = await database.act(operator(request), _FIND_IN_PAYLOADS, (conditions[-1], *page))
-        return _render(request, bots, [row for row in found if row["id"] is not None])
-    bots, found = await database.read_all(_BOTS, (_FIND, page))
-    if before is not None:
-        return _render(request, bots, found)
-    if len(found) <= PAGE_OF:
-        return _render(request, bots, found, count=len(found))
-    [count] = await database.read(_COUNT, (*conditions, COUNTED_TO + 1))
-    return _render(request, bots, found, count=count["found"])
+        return await _refuse(request, request.query, error)
+    database = request.app[DATABASE]
+    bots, found = await database.read_all(BOTS, (_FIND, conditions))
+    count = len(found)
+    if count > PAGE_OF and conditions["before"] is None:
+        [counted] = await database.read(_COUNT, conditions)
+        count = counted["count"]
+    return _render(request, request.query, bots, found, count=count)
 
 
-ROUTES: Final = [web.get("/messages", show_messages)]
+async def search_payloads(request: web.Request) -> web.Response:
+    """List messages whose text may stand in what they hold. A POST: it goes on record, and no link starts it."""
+    if not may_read_payloads(request):
+        raise web.HTTPForbidden(
+            text="You may not search in what messages hold. Who may is named in OUTBOX_PAYLOAD_READERS."
+        )
+    sent = await parameters.form(request)
+    try:
+        conditions = _conditions(sent)
+        if conditions["text"] is None:
+            raise parameters.refused("the text is empty", "Write what to look for in what messages hold")
+    except web.HTTPBadRequest as error:
+        return await _refuse(request, sent, error)
+    database = request.app[DATABASE]
+    noted = {
+        name: value.isoformat() if name in ("since", "until") else value
+        for name, value in conditions.items()
+        if value is not None
+    }
+    bots = await database.read(*BOTS)
+    found = await database.act(operator(request), _FIND_IN_PAYLOADS, conditions | {"noted": Jsonb(scrub_nested(noted))})
+    return _render(request, sent, bots, found, in_payloads=True)
 
 
-def _conditions(sent: Sent) -> tuple[Any, ...]:
-    """Return the filters in the order of outbox.find_messages()."""
+ROUTES: Final = [web.get("/messages", show_messages), web.post("/messages", search_payloads)]
+
+
+def _conditions(sent: Sent) -> dict[str, Any]:
+    """Return the filters, and the rest of _CONDITIONS."""
     statuses = list(dict.fromkeys(value for value in sent.getall("status", []) if value))  # type: ignore[attr-defined]
     for value in statuses:
         parameters.choice({"status": value}, "status", STATUSES)
-    return (
-        statuses or None,
-        *(parameters.text(sent, name) for name in ("bot", "chat", "tag", "correlation_id", "class")),
-        parameters.moment(sent, "since"),
-        parameters.moment(sent, "until"),
-        parameters.text(sent, "text"),
-    )
+    priority = parameters.choice(sent, "priority", PRIORITIES)
+    return {
+        "status": statuses or None,
+        "priority": None if priority is None else PRIORITIES.index(priority),
+        **{name: parameters.text(sent, name) for name in ("bot", "chat", "tag", "correlation_id", "class", "text")},
+        "since": parameters.moment(sent, "since"),
+        "until": parameters.moment(sent, "until"),
+        "before": parameters.message_id(sent, "before"),
+    }
 
 
-async def _find_at_once(request: web.Request, wanted: str) -> web.Response:
-    """Go where one typed word leads: to a message by number, to what has a correlation id, to a chat's messages."""
-    by_number = re.fullmatch(r"#?([0-9]{1,19})", wanted)
-    number = parameters.message_id({"find": by_number[1]}, "find") if by_number else None
-    known, correlated = await request.app[DATABASE].read_all(
-        ("SELECT id FROM outbox.history WHERE id = %s LIMIT 1", (number,)),
-        ("SELECT id FROM outbox.find_messages(p_correlation_id => %s, p_limit => 2)", (wanted,)),
-    )
-    if known:
-        return redirect(request, f"/messages/{number}")
-    if len(correlated) == 1:
-        return redirect(request, f"/messages/{correlated[0]['id']}")
-    if correlated:
-        return redirect(request, "/messages", correlation_id=wanted)
-    if _CHAT.fullmatch(wanted):
-        return redirect(request, "/messages", chat=wanted)
-    if number is not None:
-        return redirect(request, f"/messages/{number}")
-    return redirect(request, "/messages", correlation_id=wanted)
+async def _refuse(request: web.Request, sent: Sent, error: web.HTTPBadRequest) -> web.Response:
+    bots = await request.app[DATABASE].read(*BOTS)
+    return _render(request, sent, bots, [], status=400, wrong=error.text)
 
 
 def _render(
     request: web.Request,
+    sent: Sent,
     bots: list[Row],
     found: list[Row],
     *,
     count: int | None = None,
+    in_payloads: bool = False,
     wrong: str | None = None,
     status: int = 200,
 ) -> web.Response:
     # As typed, also where it cannot be read: who made a slip corrects it.
-    asked: dict[str, Any] = {name: request.query.get(name, "").strip() for name in _NAMES}
-    asked["status"] = [value for value in request.query.getall("status", []) if value in STATUSES]
-    asked["payloads"] = "1" if request.query.get("payloads") == "1" else ""
-    names = [row["bot"] for row in bots]
-    if asked["bot"] and asked["bot"] not in names:
-        names.append(asked["bot"])
-    rows = found[:PAGE_OF]
+    asked: dict[str, Any] = {name: _typed(sent, name) for name in _NAMES}
+    asked["status"] = [value for value in sent.getall("status", []) if value in STATUSES]  # type: ignore[attr-defined]
+    before = _typed(sent, "before")
+    is_full = len(found) > PAGE_OF
+    rows = [row for row in found[:PAGE_OF] if row["id"] is not None]
     return render(
         request,
         "messages.html",
@@ -133,14 +141,27 @@ def _render(
             *([("status", " or ".join(asked["status"]))] if asked["status"] else []),
             *((told, asked[name]) for name, told in _NAMES.items() if asked[name]),
         ],
-        before=request.query.get("before"),
-        bots=names,
+        before=before,
+        bots=bot_names(bots, asked["bot"]),
         statuses=STATUSES,
         priorities=PRIORITIES,
         messages=rows,
-        older=rows[-1]["id"] if len(found) > PAGE_OF else None,
-        count=None if count is None else f"more than {COUNTED_TO:,}" if count > COUNTED_TO else f"{count:,}",
-        one=count == 1,
-        time_hint=parameters.TIME_HINT,
+        older=rows[-1]["id"] if is_full else None,
+        count=None if before or count is None else _counted(count),
+        # A row without an id: nothing was found as far as was looked.
+        reach=None if is_full or not found or found[-1]["complete"] is not False else found[-1],
+        in_payloads=in_payloads,
+        time_hint=TIME_HINT,
         wrong=wrong,
     )
+
+
+def _typed(sent: Sent, name: str) -> str:
+    value = sent.get(name, "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _counted(found: int) -> str:
+    if found > COUNTED_TO:
+        return f"more than {COUNTED_TO:,} messages"
+    return f"{found:,} {'message' if found == 1 else 'messages'}"

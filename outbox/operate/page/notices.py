@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from outbox.operate.page.database import Row
+from outbox.operate.page.database import Rights, Row
+from outbox.operate.sending_state import BREAKER_OPEN, NO_WORKER, PAUSED, REFUSED
 
 MOST: Final = 6
 
 _TOLD: Final = {
-    "stopped by an operator": ("warn", "Bot {bot} was stopped by an operator{waiting}."),
-    "bot token refused": ("bad", "Telegram refuses the bot token of {bot}{waiting}. Set a token that works."),
-    "breaker open": ("bad", "The breaker of bot {bot} is open, because calls fail{waiting}. It tries again by itself."),
-    "no worker": ("bad", "No worker serves bot {bot}{waiting}. Start one that has its bot token."),
+    PAUSED: ("warn", "Bot {bot} is paused by an operator{waiting}."),
+    REFUSED: ("bad", "Telegram refuses the bot token of {bot}{waiting}. Set a token that works."),
+    BREAKER_OPEN: ("bad", "The breaker of bot {bot} is open, because calls fail{waiting}. It tries again by itself."),
+    NO_WORKER: ("bad", "No worker serves bot {bot}{waiting}. Start one that has its bot token."),
 }
 
 
@@ -28,7 +29,7 @@ class Notice(NamedTuple):
 
 
 def notices(
-    now: datetime, bots: Sequence[Row], workers: Sequence[Row], measured_at: datetime | None, *, measured: bool
+    bots: Sequence[Row], workers: Sequence[Row], rights: Rights, measured_at: datetime | None, *, measured: bool
 ) -> list[Notice]:
     """Return what is wrong, the worst first. `measured`: housekeeping counts; `measured_at`: when it last did."""
     found = []
@@ -42,6 +43,14 @@ def notices(
         found.append(
             Notice("warn", f"Nobody counts what waits{since}: no process keeps house. outbox up and outbox worker do.")
         )
+    if not rights.as_reader:
+        found.append(
+            Notice(
+                "warn",
+                f"This page reads with all rights of its login: {rights.login} may not become outbox_reader."
+                f' Run: GRANT outbox_reader TO "{rights.login}";',
+            )
+        )
     found.sort(key=lambda notice: notice.kind != "bad")
     if len(found) > MOST:
         more = len(found) - MOST + 1
@@ -51,7 +60,7 @@ def notices(
 
 def _matters(row: Row, found: Sequence[Notice]) -> bool:
     """Without any worker that is said once; a bot that nobody serves and nobody writes for is no news."""
-    return row["state"][0] != "no worker" or (not found and row["waiting"] > 0)
+    return row["state"][0] != NO_WORKER or (not found and row["waiting"] > 0)
 
 
 def _of_bot(row: Row) -> Notice:

@@ -1,26 +1,23 @@
-"""The overview: does it move, how fast against its limit, and what stands in its way."""
+"""The overview: does it move, how much waits, and what stands in its way."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-import psycopg
 from aiohttp import web
 
 from outbox.operate.page import parameters
-from outbox.operate.page.bots import state_of
 from outbox.operate.page.database import DATABASE, Row
-from outbox.operate.page.messages import PRIORITIES
 from outbox.operate.page.notices import notices
+from outbox.operate.page.rate import LATELY_MIN, LIMITS, SERIES, STEP_S, by_step, held
 from outbox.operate.page.render import render
+from outbox.operate.sending_state import state_of
+from outbox.operate.words import PRIORITIES
 
-LATELY_MIN: Final = 15
-STEP_S: Final = 10  # of the plot
 MOST_BOTS: Final = 20  # as outbox.rate_series
 MOST_WORKERS: Final = 50
-MOST_BROADCASTS: Final = 10
 COUNTED_WITHIN: Final = timedelta(seconds=60)  # housekeeping counts every 15 s
 
 _NOW: Final = (
@@ -29,34 +26,17 @@ _NOW: Final = (
     (),
 )
 _DEPTH: Final = ("SELECT * FROM outbox.depth", ())
-_LIMITS: Final = ("SELECT * FROM outbox.limits ORDER BY bot LIMIT 1000", ())
 _OUTCOMES: Final = (f"SELECT * FROM outbox.outcomes({LATELY_MIN})", ())
-_WORKERS: Final = (
-    f"""
-SELECT id, name, bots, version, started_at, heartbeat_at, ended_at,
-       CASE WHEN reaped OR lease_until <= outbox.clock() THEN 'lost' WHEN idle THEN 'idle' ELSE 'busy' END AS state
-  FROM outbox.worker
-    -- One that was lost is shown for a while: somebody may wonder where it is.
- WHERE ended_at IS NULL OR reaped AND ended_at > outbox.clock() - interval '10 min' ORDER BY id LIMIT {MOST_WORKERS + 1}
-""",
-    (),
-)
+_WORKERS: Final = (f"SELECT * FROM outbox.workers ORDER BY id LIMIT {MOST_WORKERS + 1}", ())
 _BATCHES: Final = ("SELECT * FROM outbox.batches WHERE state = 'running' ORDER BY id LIMIT 5", ())
-_SERIES: Final = (f"SELECT * FROM outbox.rate_series({LATELY_MIN}, {STEP_S})", ())
-_BROADCASTS: Final = (
-    f"""
-SELECT * FROM outbox.broadcasts WHERE waiting > 0 OR last_finished_at > outbox.clock() - interval '1 hour'
- ORDER BY waiting DESC, last_finished_at DESC NULLS LAST, tag LIMIT {MOST_BROADCASTS + 1}
-""",
-    (),
-)
 
 
 async def show_overview(request: web.Request) -> web.Response:
     """Show the state of everything, in one look at the database."""
+    database = request.app[DATABASE]
     bot = parameters.text(request.query, "bot")
-    [clock], depth, limits, outcomes, series, workers, batches = await request.app[DATABASE].read_all(
-        _NOW, _DEPTH, _LIMITS, _OUTCOMES, _SERIES, _WORKERS, _BATCHES
+    [clock], depth, limits, outcomes, series, workers, batches = await database.read_all(
+        _NOW, _DEPTH, LIMITS, _OUTCOMES, SERIES, _WORKERS, _BATCHES
     )
     now, measured_at = clock["now"], clock["measured_at"]
     served = {name for worker in workers if worker["state"] != "lost" for name in worker["bots"]}
@@ -75,6 +55,7 @@ async def show_overview(request: web.Request) -> web.Response:
     ]
     # What is wrong, and what moves, comes first.
     bots.sort(key=lambda row: (row["state"][1] == "good", -row["waiting"], -row["ended"].get("sent", 0), row["bot"]))
+    at_rest = held(limits, now)
     measured = measured_at is not None and now - measured_at < COUNTED_WITHIN
     return render(
         request,
@@ -82,14 +63,16 @@ async def show_overview(request: web.Request) -> web.Response:
         now=now,
         bot=bot,
         names=sorted({row["bot"] for row in series}),
-        notices=notices(now, bots, workers, measured_at if not measured else None, measured=measured),
+        notices=notices(
+            bots, workers, await database.rights(), measured_at if not measured else None, measured=measured
+        ),
         batches=batches,
-        figures=_figures(depth, bots, by_step(series)),
+        figures=_figures(depth, bots, by_step(series, held=at_rest)),
         priorities=_by_priority(depth),
         measured_at=measured_at,
         bots=bots[:MOST_BOTS],
         more_bots=len(bots) - MOST_BOTS,
-        minutes=list(reversed(by_step(series, bot, step=timedelta(minutes=1)))),
+        minutes=list(reversed(by_step(series, bot, step=timedelta(minutes=1), held=at_rest))),
         workers=workers[:MOST_WORKERS],
         more_workers=len(workers) > MOST_WORKERS,
         idle=not depth and not outcomes,
@@ -97,60 +80,7 @@ async def show_overview(request: web.Request) -> web.Response:
     )
 
 
-async def rate(request: web.Request) -> web.Response:
-    """Return what the plot draws: messages per second, by step, of one bot or of all."""
-    bot = parameters.text(request.query, "bot")
-    steps = by_step(await request.app[DATABASE].read(*_SERIES), bot)
-    return web.json_response(
-        {
-            "at": [step["at"].timestamp() for step in steps],
-            **{
-                name: [None if step[name] is None else step[name] / STEP_S for step in steps]
-                for name in ("sent", "allowed", "too_many_requests", "failed")
-            },
-        }
-    )
-
-
-async def show_broadcasts(request: web.Request) -> web.Response:
-    """Show how far the broadcasts are: apart, because it counts all that waits with a tag."""
-    try:
-        found: list[Row] | None = await request.app[DATABASE].read(*_BROADCASTS)
-    except psycopg.errors.QueryCanceled:
-        found = None
-    return render(
-        request,
-        "broadcasts.html",
-        section="overview",
-        broadcasts=None if found is None else found[:MOST_BROADCASTS],
-        more=found is not None and len(found) > MOST_BROADCASTS,
-        most=MOST_BROADCASTS,
-    )
-
-
-ROUTES: Final = [
-    web.get("/", show_overview),
-    web.get("/overview/rate", rate),
-    web.get("/broadcasts", show_broadcasts),
-]
-
-
-def by_step(series: Iterable[Row], bot: str | None = None, step: timedelta = timedelta(seconds=STEP_S)) -> list[Row]:
-    """Return the steps of one bot, or of all bots together; allowed is None where one of them is unlimited."""
-    steps: dict[float, Row] = {}
-    for row in series:
-        if bot is not None and row["bot"] != bot:
-            continue
-        at_s = row["at"].timestamp() // step.total_seconds() * step.total_seconds()
-        found = steps.setdefault(
-            at_s,
-            {"at": datetime.fromtimestamp(at_s, UTC), "sent": 0, "too_many_requests": 0, "failed": 0, "allowed": 0.0},
-        )
-        for name in ("sent", "too_many_requests", "failed"):
-            found[name] += row[name]
-        is_limited = row["allowed"] is not None and found["allowed"] is not None
-        found["allowed"] = found["allowed"] + row["allowed"] if is_limited else None
-    return [steps[at_s] for at_s in sorted(steps)]
+ROUTES: Final = [web.get("/", show_overview)]
 
 
 def _sums(rows: Iterable[Row], column: str) -> dict[str, int]:

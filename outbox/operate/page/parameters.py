@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from aiohttp import web
 
+from outbox.operate.times import TIME_HINT as TIME_HINT
+from outbox.operate.times import read_time
+
 MOST_CHARACTERS: Final = 200
-TIME_HINT: Final = "2h ago as 2h; or 2026-03-01 14:30, in UTC"
-_AGE: Final = re.compile(r"([0-9]{1,6}) ?(s|min|m|h|d|w)")
-_UNIT_S: Final = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _ID: Final = re.compile(r"[0-9]{1,19}")
 _ID_MAX: Final = 2**63 - 1
 
@@ -86,18 +86,12 @@ def moment(sent: Sent, name: str) -> datetime | None:
     value = text(sent, name)
     if value is None:
         return None
-    if ago := _AGE.fullmatch(value):
-        try:
-            return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _UNIT_S[ago[2]])
-        except OverflowError:
-            pass
-    else:
-        try:
-            found = datetime.fromisoformat(value)
-            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            pass
-    raise refused(f'{name} "{value[:80]}" is not a time', "Use 2h, 30min or 7d for ago, or 2026-03-01 14:30 in UTC")
+    try:
+        return read_time(value)
+    except ValueError:
+        raise refused(
+            f'{name} "{value[:80]}" is not a time', "Use 2h, 30min or 7d for ago, or 2026-03-01 14:30 in UTC"
+        ) from None
 
 
 def refused(what: str, do: str) -> web.HTTPBadRequest:

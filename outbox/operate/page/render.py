@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
-import unicodedata
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -14,20 +12,16 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 
-from outbox.operate.page.access import SETTINGS, may_read_payloads, who
+from outbox.operate.page.access import here, may_read_payloads, who
 from outbox.operate.page.database import DATABASE
+from outbox.operate.page.filters import age, ago, exact, number, shortened, shown
+from outbox.operate.page.peers import SETTINGS
+from outbox.redact import scrub_nested
 
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
-NONE: Final = Markup('<span class="none">—</span>')
 SAID: Final = "outbox_said"  # the cookie that carries one line over a redirect
-_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-# What turns text around or hides in it. The joiners stay: emoji and several scripts are made of them.
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
-)
 
 
 def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
@@ -36,7 +30,6 @@ def render(request: web.Request, template: str, *, status: int = 200, **context:
     Beside `context` a template knows operator, may_act, may_read_payloads, section, here, url() and static().
     """
     prefix = request.app[SETTINGS].admin_prefix
-    path = request.path.removeprefix(prefix)
     said = request.cookies.get(SAID)
     found = who(request)
     shared = {
@@ -44,8 +37,8 @@ def render(request: web.Request, template: str, *, status: int = 200, **context:
         "may_act": request.app[DATABASE].known_rights.may_act,
         "may_log_out": found is not None and found.logged_in,
         "may_read_payloads": may_read_payloads(request),
-        "section": path.strip("/").split("/")[0] or "overview",
-        "here": prefix + path + (f"?{request.query_string}" if request.query_string else ""),
+        "section": request.path.removeprefix(prefix).strip("/").split("/")[0] or "overview",
+        "here": prefix + here(request),
         "rendered_at": datetime.now(UTC),
         "said": _unpack(said) if said else None,
         "url": lambda path, **query: url(request, path, **query),
@@ -83,71 +76,15 @@ def _unpack(value: str) -> str | None:
         return None
 
 
-def ago(moment: datetime | None) -> Markup:
-    """'3 min ago' or 'in 3 min', with the exact time beside it for who points at it."""
-    if moment is None:
-        return NONE
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    text = "now" if abs(seconds) < 1 else f"{age(seconds)} ago" if seconds > 0 else f"in {age(-seconds)}"
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(_iso(moment), _utc(moment), text)
-
-
-def moment_text(moment: datetime | None) -> Markup:
-    """'2026-03-01 12:00:05 UTC'."""
-    if moment is None:
-        return NONE
-    return Markup('<time datetime="{}">{}</time>').format(_iso(moment), _utc(moment))
-
-
-def number(value: float | None) -> Markup | str:
-    """'12,345' or '0.7'."""
-    if value is None:
-        return NONE
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:,.1f}"
-    return f"{int(value):,}"
-
-
-def age(seconds: float | None) -> Markup | str:
-    """'45 s', '3 min', '2 h 5 min'."""
-    if seconds is None:
-        return NONE
-    left = int(abs(seconds))
-    for position, (size, unit) in enumerate(_UNITS):
-        if left >= size:
-            text = f"{left // size} {unit}"
-            if size >= 3600 and (rest := left % size // _UNITS[position + 1][0]):
-                text += f" {rest} {_UNITS[position + 1][1]}"
-            return text
-    return "0 s" if seconds == 0 else "< 1 s"
-
-
-def shown(text: object) -> Markup:
-    """Text of strangers: apart from its surroundings in direction, with what cannot be seen made visible."""
-    if text is None:
-        return NONE
-    marked = _UNSEEN.sub(_mark, str(escape(text)))
-    return Markup('<bdi class="shown">{}</bdi>').format(Markup(marked))  # noqa: S704 - escaped above
-
-
-def _mark(match: re.Match[str]) -> str:
-    character = match[0]
-    name = unicodedata.name(character, "control character")
-    return f'<span class="unseen" title="{name.lower()}">U+{ord(character):04X}</span>'
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
 @cache
 def _version(name: str) -> str:
     """A static file's address changes with its content, so that browsers may keep it."""
     return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]
+
+
+def _without_tokens(value: Any) -> Any:
+    # Each text by itself and before it is escaped: a search in the finished page might take a tag for a secret.
+    return scrub_nested(value) if type(value) is str else value
 
 
 @cache
@@ -159,6 +96,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        finalize=_without_tokens,
     )
-    environment.filters |= {"ago": ago, "time": moment_text, "number": number, "age": age, "shown": shown}
+    environment.filters |= {"ago": ago, "time": exact, "number": number, "age": age, "shown": shown}
+    environment.filters["truncate"] = shortened
     return environment

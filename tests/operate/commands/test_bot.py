@@ -11,7 +11,7 @@ import pytest
 
 from outbox.operate.commands import bot as command
 from outbox.simulator.thread import Telegram, run_in_thread
-from tests.invariants.calls import Connection
+from tests.invariants.calls import Connection, register
 from tests.operate.commands.conftest import Outbox
 
 TOKEN = "1000001:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0"
@@ -89,6 +89,7 @@ def test_the_list_tells_limits_what_holds_them_and_whether_a_token_is_here(
 ) -> None:
     connection.execute("SELECT outbox.set_bot('alerts', p_rate => 0)")
     connection.execute("SELECT outbox.pause('alerts')")
+    register(connection, "default")
     done = outbox("bot", "list", OUTBOX_TOKEN=TOKEN, OUTBOX_TOKEN_SHOP=OTHER)
     assert done.code == 0, done.err
     header, *rows = [re.split(r" {2,}", line.strip()) for line in done.out.splitlines()]
@@ -101,6 +102,8 @@ def test_the_list_tells_limits_what_holds_them_and_whether_a_token_is_here(
         ("alerts", False, True),
         ("default", True, False),
     ]
+    assert told[0]["holds"] == ["paused by an operator", "no worker"]
+    assert "paused by an operator, no worker" in outbox("bot", "list", "alerts").out
     assert re.search(r"^backoff_max_s +30 s$", outbox("bot", "list", "default").out, re.MULTILINE)
 
 

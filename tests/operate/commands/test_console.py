@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from outbox.operate import console
+from outbox.operate.times import in_utc
 from outbox.settings import UsageError
 
 
@@ -117,6 +118,15 @@ def test_numbers_stand_right_and_text_left(capsys):
     assert capsys.readouterr().out.splitlines() == ["bot      waits", "a        1,000", "default      7"]
 
 
+@pytest.mark.parametrize(("columns", "expected"), [(9, "ab cd ef"), (8, "ab cd ef"), (10, "ab  cd  ef")])
+def test_columns_move_together_where_they_fit_only_so(monkeypatch, columns, expected):
+    made = console.screen(io.StringIO())
+    made.width = columns
+    monkeypatch.setattr(console, "screen", lambda: made)
+    made.print(console.make_table(None, ["ab", "cd", "ef"], []))
+    assert made.file.getvalue().rstrip() == expected
+
+
 def test_facts_leave_out_what_is_not_known(capsys):
     console.facts([("bot", "default"), ("tag", None), ("text", "")])
     assert capsys.readouterr().out == "bot  default\n"
@@ -132,7 +142,7 @@ def test_an_age_has_its_largest_sensible_unit(seconds, text):
 
 def test_times_are_shown_and_written_in_utc():
     at = datetime(2026, 3, 1, 15, 0, 0, 250000, tzinfo=timezone(timedelta(hours=3)))
-    assert console.moment(at) == "2026-03-01 12:00:00 UTC"
+    assert in_utc(at) == "2026-03-01 12:00:00 UTC"
     assert json.loads(console.as_json_line({"at": at})) == {"at": "2026-03-01T12:00:00.250000Z"}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.invariants.calls import Connection, claim, finish, insert, register, status
@@ -28,6 +30,12 @@ def die_many(connection: Connection, count: int, error_class: str = "timeout") -
         lanes = claim(connection, worker, n=200).lanes
         died += finish(connection, worker, lanes, "dead", error_class=error_class, error_text="no answer")
     connection.execute("UPDATE outbox.worker SET ended_at = outbox.clock()")
+
+
+def run_batches(connection: Connection) -> None:
+    """Take each batch a step further."""
+    while connection.execute("SELECT outbox.run_batches()").fetchone() != (None,):
+        pass
 
 
 @pytest.fixture
@@ -139,7 +147,10 @@ def test_a_dry_run_counts_and_changes_nothing(
         (("retry", "--bot", "nobody"), 1, "bot 'nobody' does not exist. List them: outbox bot list"),
         (("list", "--bot", "nobody"), 1, "bot 'nobody' does not exist"),
         (("retry", "--since", "yesterday"), 2, "'yesterday' is no time. Use 2h, 30min or 7d (ago)"),
-        (("retry", "--until", "now", "--rate", "0"), 2, "--rate"),
+        (("retry", "--until", "now", "--rate", "0"), 2, "'0' is no pace. Use 0.000001 to 1000000, in a second."),
+        (("retry", "--until", "now", "--rate", "1e-300"), 2, "'1e-300' is no pace"),
+        (("retry", "--until", "now", "--rate", "inf"), 2, "'inf' is no pace"),
+        (("retry", "--until", "now", "--rate", "nan"), 2, "'nan' is no pace"),
         (("batches", "--wait"), 2, "--wait is for one batch"),
         (("batches", "7"), 1, "there is no batch 7. List them: outbox dead batches"),
         (("stop", "7"), 1, "there is no batch 7"),
@@ -179,7 +190,7 @@ def test_ids_are_retried_and_those_that_are_none_are_told(
     house()
     done = outbox("dead", "retry", str(letters["first"]), "--id", str(letters["blocked"]), "--id", "999")
     assert done.code == 1
-    assert "1 of the ids are no dead letters" in done.err
+    assert "1 of the ids is no dead letter that meets all conditions." in done.err
     assert "2 of 2 dead letters retried" in done.out
     assert status(connection, letters["last"]) == "dead"
     done = outbox("dead", "retry", "999")
@@ -240,7 +251,7 @@ def test_those_that_may_have_arrived_are_pointed_out(
 ) -> None:
     house()
     connection.execute("UPDATE outbox.dead_letter SET status = 'uncertain' WHERE id = %s", [letters["blocked"]])
-    warning = "1 are uncertain: they may have arrived. --status dead leaves them out."
+    warning = "1 is uncertain: they may have arrived. --status dead leaves them out."
     assert warning in outbox("dead", "retry", "--until", "now").err
     assert warning not in outbox("dead", "retry", "--until", "now", "--status", "dead").err
 
@@ -249,11 +260,11 @@ def test_without_anybody_to_run_it_the_batch_says_who_will(
     outbox: Outbox, connection: Connection, letters: dict[str, int]
 ) -> None:
     done = outbox("dead", "retry", "--class", "timeout")
-    assert done.code == 1, "it is not done"
+    assert done.code == 3, "it is not done, and a script can tell that from a failure"
     assert "no worker or housekeeper is alive: the first one that starts does batch 1. Start one: outbox up" in done.err
     assert "Follow it: outbox dead batches 1 --wait. Stop it: outbox dead stop 1" in done.out
     assert outbox("dead", "discard", "--class", "blocked", "--no-wait").code == 0
-    connection.execute("SELECT outbox.run_batches()")
+    run_batches(connection)
     assert status(connection, letters["first"]) == "queued"
     assert status(connection, letters["blocked"]) == "discarded"
 
@@ -279,18 +290,87 @@ def test_a_batch_can_be_followed_by_its_number_listed_and_stopped(
     outbox("dead", "retry", "--class", "timeout", "--no-wait")
     outbox("dead", "retry", "--class", "blocked", "--no-wait")
     stopped = outbox("dead", "stop", "2")
-    assert (stopped.code, stopped.out) == (0, "batch 2 is stopped: 0 of 1 dead letters retried, stopped\n")
+    assert (stopped.code, stopped.out) == (0, "batch 2 is stopped: 0 of 1 dead letter retried, stopped\n")
     assert json.loads(outbox("dead", "stop", "2", "--json").out)["changed"] is False
     house()
     done = outbox("dead", "batches", "1", "--wait")
     assert (done.code, done.out) == (0, "batch 1: 2 of 2 dead letters retried\n")
     assert outbox("dead", "batches", "2", "--wait").code == 1, "it was stopped"
     listed = outbox("dead", "batches").out.splitlines()
-    assert [line.split()[:5] for line in listed[1:]] == [
-        ["2", "retry", "stopped", "0", "1"],
-        ["1", "retry", "done", "2", "2"],
+    assert [line.split()[:6] for line in listed[1:]] == [
+        ["2", "retry", "stopped", "0", "1", "0"],
+        ["1", "retry", "done", "2", "2", "0"],
     ]
+    assert listed[2].endswith("class timeout")
     assert status(connection, letters["blocked"]) == "dead"
+
+
+def test_a_command_run_again_with_its_key_starts_nothing_twice(
+    outbox: Outbox, connection: Connection, letters: dict[str, int], house: Keeper
+) -> None:
+    again = ("dead", "retry", "--class", "timeout", "--key", "k")
+    assert outbox(*again, "--no-wait").code == 0
+    second = outbox(*again, "--no-wait")
+    assert second.code == 0
+    assert "batch 1 was started with this key before: nothing new is started." in second.err
+    house()
+    assert outbox(*again).code == 0
+    done = outbox(*again)  # nothing is left to count
+    assert (done.code, done.out) == (0, "batch 1: 2 of 2 dead letters retried\n")
+    assert connection.execute("SELECT count(*) FROM outbox.batch").fetchone() == (1,)
+
+
+def test_a_lost_answer_tells_the_key_that_makes_a_second_try_safe(
+    outbox: Outbox, connection: Connection, letters: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from outbox.operate import dead_letters
+
+    ask = dead_letters._value
+
+    def cut(own: Any, expression: str, *arguments: Any, **named: Any) -> Any:
+        found = ask(own, expression, *arguments, **named)
+        if "start_batch" in expression:  # done, and the answer never arrives
+            own.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+        return found
+
+    monkeypatch.setattr(dead_letters, "_value", cut)
+    done = outbox("dead", "retry", "--class", "timeout")
+    monkeypatch.undo()
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    key = re.search(r"The same command with --key (\w+) starts nothing twice\.", done.err)
+    assert key is not None
+    outbox("dead", "retry", "--class", "timeout", "--no-wait", "--key", key[1])
+    assert connection.execute("SELECT count(*) FROM outbox.batch").fetchone() == (1,)
+
+
+def test_what_could_not_be_moved_is_counted(
+    outbox: Outbox, connection: Connection, letters: dict[str, int], house: Keeper
+) -> None:
+    outbox("dead", "retry", "--class", "timeout", "--no-wait")
+    connection.execute(
+        "UPDATE outbox.batch SET done = 1, failed = 1, state = 'done', finished_at = outbox.clock(), last_error = 'odd'"
+    )
+    done = outbox("dead", "batches", "1", "--wait")
+    assert done.out == (
+        "batch 1: 1 of 2 dead letters retried; 1 could not be retried and stays a dead letter. Last error: odd\n"
+    )
+    assert done.code == 1, "not all of them are done"
+    assert outbox("dead", "batches").out.splitlines()[1].split()[3:6] == ["1", "2", "1"]
+    assert "1, and left as they are" in outbox("dead", "batches", "1").out
+
+
+def test_what_was_not_looked_at_is_said(outbox: Outbox, connection: Connection, letters: dict[str, int]) -> None:
+    told = json.loads(outbox("dead", "list", "--json").out)
+    assert (told["complete"], told["reached_at"]) == (True, None)
+    connection.execute("DROP FUNCTION outbox.dead_letter_reach")
+    connection.execute(
+        "CREATE FUNCTION outbox.dead_letter_reach(p_since timestamptz, p_until timestamptz,"
+        " OUT complete boolean, OUT reached_at timestamptz) LANGUAGE sql STABLE"
+        " AS $$ SELECT false, '2026-03-01T12:00Z'::timestamptz $$"
+    )
+    said = outbox("dead", "list").err
+    assert "only deaths since 2026-03-01 12:00:00 UTC were looked at, the newest. For older ones: --until." in said
 
 
 def test_the_rate_is_the_batches_pace(outbox: Outbox, connection: Connection, letters: dict[str, int]) -> None:

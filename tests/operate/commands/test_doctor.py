@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
-import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-import psycopg
-import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from outbox.database.binaries import Account, give_to, server_process_options
-from outbox.database.embedded import free_port
 from outbox.operate.doctor import server as server_checks
 from outbox.operate.doctor.run import EXAMINED, examine
 from outbox.settings import load_settings
 from tests.conftest import Database
+from tests.operate.commands.doctor import doctor
+
+__all__ = ["doctor"]
 
 TOKEN = "1000001:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0"
-PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-DEADLINE_S = 30.0
-
-Findings = dict[str, dict[str, str]]
-
-
-@pytest.fixture
-def doctor(outbox: Any, tmp_path: Path) -> Callable[..., tuple[int, Findings]]:
-    """Run `outbox doctor --json`; return its exit code and findings by name, the worst of each."""
-
-    def run(*arguments: str, **environment: str) -> tuple[int, Findings]:
-        done = outbox("doctor", "--json", *arguments, **({"OUTBOX_DATA_DIR": str(tmp_path)} | environment))
-        assert done.err == ""
-        order = ("ok", "warn", "fail")
-        findings = sorted(json.loads(done.out)["findings"], key=lambda finding: order.index(finding["verdict"]))
-        return done.code, {finding["name"]: finding for finding in findings}
-
-    return run
 
 
 def make_well(db: Database) -> None:
@@ -93,6 +67,31 @@ def test_the_remedy_stands_under_its_finding(db, outbox, tmp_path):
     assert lines[at + 1].strip().startswith("outbox resume default")
 
 
+def test_the_remedy_for_old_dead_letters_lists_them(db, doctor, outbox):
+    db.execute(
+        "INSERT INTO outbox.dead_letter (id, bot, chat_id, method, payload, priority, status, correlation_id,"
+        " on_uncertain, created_at, scheduled_for, died_at, attempts, calls) SELECT 1001, 'default', '1',"
+        " 'sendMessage', '{}', 2, 'dead', 'c', 'retry', now(), now(), outbox.clock() - interval '83 days', 1, 1"
+    )
+    finding = doctor()[1]["dead letters"]
+    assert finding["finding"].startswith("retention takes 1 dead letter within 7 days")
+    command = finding["remedy"].partition(": outbox ")[2].partition(",")[0]
+    listed = outbox(*command.split(), "--each", "--json")
+    assert [letter["id"] for letter in json.loads(listed.out)["dead_letters"]] == [1001]
+
+
+def test_counts_of_one_are_in_the_singular(db, outbox, tmp_path):
+    make_well(db)
+    db.execute("SELECT outbox.pause('default')")
+    db.execute(
+        "INSERT INTO outbox.chat (chat_id, bot, suppressed_until, suppressed_at)"
+        " SELECT '1', 'default', outbox.clock() + interval '1 day', outbox.clock()"
+    )
+    told = outbox("doctor", OUTBOX_DATA_DIR=str(tmp_path)).out
+    assert "1 chat suppressed, 1 of them" in told
+    assert ", 1 warning, " in told
+
+
 def test_a_wrong_option_is_wrong_usage(outbox):
     assert outbox("doctor", "--timeout-s", "0").code == 2
 
@@ -107,6 +106,13 @@ def test_without_a_database_url_the_rest_is_still_looked_at(doctor):
     assert findings["connection"]["remedy"].startswith("Set OUTBOX_DATABASE_URL=")
     assert findings["tokens"]["finding"] == "set here for default"
     assert findings["spool"]["verdict"] == "ok"
+
+
+def test_an_embedded_server_that_stands_still_is_to_be_started(doctor, tmp_path):
+    (tmp_path / "postgres" / "data").mkdir(parents=True)
+    finding = doctor(OUTBOX_DATABASE_URL="")[1]["connection"]
+    assert finding["finding"].endswith(f"the embedded PostgreSQL in {tmp_path} does not run")
+    assert finding["remedy"] == "Start it: outbox up, or outbox db start"
 
 
 def test_a_server_that_is_not_there_is_a_finding_without_its_password(outbox):
@@ -131,6 +137,8 @@ def test_functions_or_tables_of_another_release_are_a_failure(db, doctor):
     assert code == 1
     assert findings["release"]["finding"].startswith("tables are at 0007, and this version's at 00")
     assert findings["release"]["remedy"].startswith("outbox migrate")
+    db.execute("UPDATE outbox.alembic_version SET version_num = '0999'")
+    assert doctor()[1]["release"]["remedy"] == "Install the outbox release that made them, or a newer one"
 
 
 def test_a_server_too_old_is_a_failure(db, doctor, monkeypatch):
@@ -204,6 +212,16 @@ def test_a_bot_with_messages_needs_a_token_here_or_a_worker(db, doctor):
     assert doctor()[1]["tokens"]["verdict"] == "ok"
 
 
+def test_a_bot_whose_name_no_shell_takes_is_told_of_the_tokens_file(db, doctor, tmp_path):
+    db.execute("SELECT outbox.set_bot('my-bot')")
+    insert(db, "my-bot")
+    remedy = doctor()[1]["tokens"]["remedy"]
+    assert remedy == 'Set a line my-bot = "123:ABC" in OUTBOX_TOKENS_FILE, or run: outbox pause my-bot'
+    file = tmp_path / "tokens.toml"
+    file.write_text(f'my-bot = "{TOKEN}"\n')
+    assert doctor(OUTBOX_TOKENS_FILE=str(file))[1]["tokens"]["verdict"] == "ok"
+
+
 def test_a_token_for_a_bot_that_does_not_exist_is_a_warning(db, doctor):
     finding = doctor(OUTBOX_TOKEN_ALERTS=TOKEN)[1]["tokens"]
     assert (finding["verdict"], finding["remedy"]) == ("warn", "outbox bot add alerts, or unset the token")
@@ -257,7 +275,7 @@ def test_a_server_that_hangs_is_a_finding_within_seconds(db, doctor):
     assert code == 1
     assert findings["partitions"]["finding"] == "not checked: no answer within 2.5 s"
     assert findings["connection"]["verdict"] == "fail"
-    assert "not checked: housekeeping, workers, bots" in findings["connection"]["finding"]
+    assert "not checked: housekeeping, batches, workers, bots" in findings["connection"]["finding"]
     assert findings["spool"]["verdict"] == "ok"
     assert took_s < 15
 
@@ -321,72 +339,3 @@ class Hanging:
                 target.close()
         except OSError:
             pass
-
-
-# --- poolers ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pooled(db: Database) -> Iterator[Callable[[str], str]]:
-    """Start a PgBouncer in this mode before the test's database; return its URL."""
-    if PGBOUNCER is None:
-        pytest.skip("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
-    parts = conninfo_to_dict(db.url)
-    account = Account.for_server()
-    home = Path(tempfile.mkdtemp(prefix="outbox-pgbouncer-", dir="/tmp"))
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(mode: str) -> str:
-        port = free_port()
-        configuration = home / f"{mode}.ini"
-        configuration.write_text(
-            f"[databases]\n* = host={parts['host']} port={parts['port']} user={parts['user']}"
-            f" {'password=' + str(parts['password']) if 'password' in parts else ''}\n[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n"
-        )
-        for path in (home, configuration):
-            give_to(account, path)
-        started.append(
-            subprocess.Popen(
-                [str(PGBOUNCER), str(configuration)], stderr=subprocess.DEVNULL, **server_process_options(account)
-            )
-        )
-        url = make_conninfo(db.url, host="127.0.0.1", port=str(port))
-        until_s = time.monotonic() + DEADLINE_S
-        while True:
-            try:
-                psycopg.connect(url).close()
-                return url
-            except psycopg.OperationalError:
-                assert started[-1].poll() is None
-                assert time.monotonic() < until_s
-                time.sleep(0.02)
-
-    yield start
-    for pooler in started:
-        pooler.terminate()
-        pooler.wait(DEADLINE_S)
-    shutil.rmtree(home)
-
-
-@pytest.mark.parametrize(
-    ("mode", "verdict", "says"),
-    [
-        ("session", "ok", "a pooler in session mode stands in between"),
-        ("transaction", "warn", "a pooler in transaction mode stands in between"),
-        ("statement", "fail", "a pooler in statement mode stands in between"),
-    ],
-)
-def test_a_pooler_in_between_is_named_by_its_mode(pooled, doctor, mode, verdict, says):
-    _, findings = doctor(OUTBOX_DATABASE_URL=pooled(mode))
-    assert (findings["pooler"]["verdict"], findings["pooler"]["finding"].partition(":")[0]) == (verdict, says)
-
-
-def test_behind_a_transaction_pooler_every_check_still_gets_an_answer(pooled, doctor):
-    _, findings = doctor(OUTBOX_DATABASE_URL=pooled("transaction"))
-    assert [finding for finding in findings.values() if "not checked" in finding["finding"]] == []
-    assert set(EXAMINED) <= set(findings)
-
-
-def test_nothing_in_between_is_said_too(db, doctor):
-    assert doctor()[1]["pooler"]["finding"] == "none in between"

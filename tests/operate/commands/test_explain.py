@@ -22,7 +22,7 @@ def test_a_paused_bot_is_named_with_the_command_that_ends_it(connection, outbox)
     message = insert(connection, 42)
     connection.execute("SELECT outbox.pause('default')")
     told = outbox("explain", str(message)).out
-    assert "bot default is stopped by an operator: outbox resume default" in told
+    assert "bot default is paused by an operator: outbox resume default" in told
     assert "not as things are" in told
 
 

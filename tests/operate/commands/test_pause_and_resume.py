@@ -30,7 +30,7 @@ def test_whether_it_changed_anything_is_told(outbox: Outbox) -> None:
     assert "was not paused" in outbox("resume", "default").out
     changes = [json.loads(outbox(*command, "--json").out) for command in (["pause", "default"],) * 2]
     assert [told["changed"] for told in changes] == [True, False]
-    assert [told["holds"] for told in changes] == [["paused by an operator"]] * 2
+    assert [told["holds"] for told in changes] == [["paused by an operator", "no worker"]] * 2
     assert "was paused already" in outbox("pause", "default").out
 
 
@@ -42,9 +42,10 @@ def test_what_goes_on_holding_it_after_a_resume_is_told(outbox: Outbox, connecti
     done = outbox("resume", "default")
     assert done.code == 0
     assert (
-        "is resumed; it still waits, and goes on by itself: pauses until 2099-01-01 00:00:00 UTC (429),"
-        " breaker open until 2099-01-01 00:01:00 UTC"
+        "is resumed; it still waits, and goes on by itself: breaker open until 2099-01-01 00:01:00 UTC,"
+        " paused by Telegram until 2099-01-01 00:00:00 UTC (429)"
     ) in done.out
+    assert "no worker serves bot default. Start one with its token: outbox up, or outbox worker." in done.err
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])

@@ -1,6 +1,7 @@
 """outbox show: one message, why it failed or waits, found by whatever name a person has."""
 
 import json
+import re
 
 from psycopg import sql
 
@@ -119,3 +120,41 @@ def test_a_message_that_was_sent_says_when_and_as_what(connection, outbox):
     shown = outbox("show", str(message)).out
     assert "Telegram's id   991" in shown
     assert "dead letter" not in shown
+
+
+def test_the_timeline_has_times_of_one_day_without_the_day_and_each_wait_with_its_end(connection, clock, outbox):
+    unlimited(connection)
+    worker = register(connection)
+    message = insert(connection, 42)
+    finish(
+        connection,
+        worker,
+        claim(connection, worker).lanes,
+        "wait",
+        retry_after_s=1,
+        http_status=429,
+        error_class="flood",
+        error_text="Too Many Requests: retry after 1",
+    )
+    lines = outbox("show", str(message)).out.splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.split() in (["time", "what", "details"],))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \(UTC\)", lines[begin - 1])
+    accepted, attempt, wait = lines[begin + 1 : begin + 4]
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  accepted", accepted)
+    assert re.search(r"attempt +1: wait: flood: Too Many Requests: retry after 1 \[HTTP 429, .*w \(\d+\)\]$", attempt)
+    assert re.search(r"wait +429: .*, until \d\d:\d\d:\d\d\.\d{3}$", wait)
+
+
+def test_what_was_discarded_because_its_chat_refused_says_how_to_lift_that(connection, outbox):
+    unlimited(connection)
+    insert(connection, 42)
+    worker = register(connection)
+    finish(connection, worker, claim(connection, worker).lanes, "dead", error_class="blocked", meaning="chat_gone")
+    connection.execute(
+        "UPDATE outbox.chat SET suppressed_until = outbox.clock() + interval '7 d', suppressed_reason = 'blocked'"
+    )
+    message = insert(connection, 42)
+    assert claim(connection, worker).lanes == []
+    told = outbox("show", str(message)).out
+    assert "chat_suppressed: blocked" in told
+    assert "outbox suppress list 42 --bot default, or outbox suppress lift 42 --bot default" in told

@@ -79,10 +79,10 @@ def test_calls_of_the_last_minute_and_ends_of_the_last_quarter_are_counted(conne
     ("change", "state"),
     [
         ("UPDATE outbox.bucket SET stopped = true", "paused by an operator: outbox resume default"),
-        ("UPDATE outbox.bucket SET unauthorised = true", "Telegram refuses its bot token"),
+        ("UPDATE outbox.bucket SET unauthorised = true", "bot token refused: set the right one"),
         (
             "UPDATE outbox.bucket SET paused_until = outbox.clock() + interval '5 min', paused_reason = 'flood'",
-            "paused for 5 min more (flood)",
+            "paused by Telegram for 5 min more (flood)",
         ),
         (
             "UPDATE outbox.bucket SET breaker = 'open', breaker_until = outbox.clock() + interval '5 min',"
@@ -90,13 +90,28 @@ def test_calls_of_the_last_minute_and_ends_of_the_last_quarter_are_counted(conne
             "breaker open for 5 min more (failures)",
         ),
         ("UPDATE outbox.bucket SET breaker = 'half_open'", "breaker half-open"),
-        ("UPDATE outbox.bucket SET active_tokens = 15", "slowed down from 30/s after 429s"),
-        ("SELECT", "free to send"),
+        ("UPDATE outbox.bucket SET active_tokens = 15", "sends, slowed down from 30/s after 429s"),
+        ("SELECT", "  sends\n"),
     ],
 )
 def test_what_keeps_a_bot_from_sending_is_named(connection, outbox, change, state):
+    register(connection)
     connection.execute(sql.SQL(change))
     assert state in outbox("stats").out
+
+
+def test_a_bot_that_no_worker_serves_does_not_send(connection, outbox):
+    add_bot(connection, "alerts")
+    register(connection, "default")
+    assert next(line for line in outbox("stats").out.splitlines() if line.startswith("alerts")).endswith("no worker")
+
+
+def test_a_count_that_got_old_although_house_is_kept_is_pointed_out(connection, clock, outbox):
+    insert(connection, 1)
+    connection.execute("SELECT outbox.measure_queue(), outbox.note_duty('measure', NULL)")
+    clock.advance(61)
+    register(connection)
+    assert "The depth is not counted any more, although house is kept. Why: outbox doctor" in outbox("stats").out
 
 
 def test_a_worker_that_was_lost_is_told_from_one_that_lives(connection, clock, outbox):

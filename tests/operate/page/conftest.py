@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from outbox.operate.page.app import Page, make_app
 from outbox.operate.page.database import PageDatabase
@@ -38,7 +39,7 @@ class Reader:
         """The page's address, without a trailing slash: for a real browser."""
         return str(self._client.make_url("")).rstrip("/")
 
-    async def get(self, path: str, headers: Any = None, **query: Any) -> Answer:
+    async def get(self, path: str | URL, headers: Any = None, **query: Any) -> Answer:
         """Follow a link."""
         async with self._client.get(path, params=query, headers=headers, allow_redirects=False) as response:
             return Answer(response.status, await response.text(), response.headers)
@@ -64,9 +65,9 @@ class Reader:
         """End the server."""
         await self._client.close()
 
-    def raw_post(self, path: str, headers: dict[str, str]) -> Any:
+    def raw_post(self, path: str, headers: dict[str, str], data: bytes = b"") -> Any:
         """Send what a browser without Sec-Fetch-Site sends; use in `async with`."""
-        return self._client.post(path, headers=headers, allow_redirects=False)
+        return self._client.post(path, headers=headers, data=data, allow_redirects=False)
 
 
 OpenPage = Callable[..., Awaitable[Reader]]

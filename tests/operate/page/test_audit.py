@@ -14,7 +14,13 @@ from tests.operate.dead_letters import operate
 
 def listed(text: str) -> list[str]:
     """What was done, as it stands there."""
-    return re.findall(r"</time></td><td><bdi[^>]*>[^<]*</bdi></td><td><bdi[^>]*>([a-z_]+)</bdi></td>", text)
+    return re.findall(r'<td class="what"><bdi[^>]*>([a-z_]+)</bdi></td>', text)
+
+
+def whos(text: str) -> list[str]:
+    """Logins and the names told with them, as they stand there."""
+    cells = re.findall(r'<td class="login">(.*?)</td><td>(.*?)</td>', text)
+    return [" / ".join(re.sub("<[^>]+>", "", cell).strip() for cell in pair) for pair in cells]
 
 
 async def test_without_actions_it_says_what_will_stand_there(page: Any) -> None:
@@ -29,8 +35,7 @@ async def test_actions_stand_there_newest_first_with_who_and_about_what(connecti
     operate(connection, "retry", p_class="timeout")
     answer = await page.get("/audit")
     assert listed(answer.text) == ["retry", "pause"]
-    assert "(ann)" in answer.text
-    assert "(local)" in answer.text
+    assert [who.split(" / ")[1] for who in whos(answer.text)] == ["ann", "local"]
     assert re.search(r"class.{0,20}: .{0,30}timeout", answer.text)
 
 
@@ -83,6 +88,21 @@ async def test_what_cannot_be_understood_is_one_line_beside_the_form(page: Any, 
     assert answer.status == 400
     assert 'class="refused"' in answer.text
     assert '<form class="filter"' in answer.text
+
+
+async def test_how_sure_it_is_who_it_was_stands_beside_each_name(connection: Connection, page: Any) -> None:
+    for who in ("app", "outbox (ann)", "outbox (bob, as typed)", "outbox (local)", "a (b) c", "outbox (x (y))"):
+        connection.execute("INSERT INTO outbox.audit (who, what) VALUES (%s, 'pause')", [who])
+    answer = await page.get("/audit")
+    assert whos(answer.text)[::-1] == [
+        "app / —",
+        "outbox / ann",
+        "outbox / bob as typed",
+        "outbox / local",
+        "a (b) c / —",
+        "outbox / x (y)",
+    ]
+    assert "nobody vouches" in answer.text
 
 
 async def test_hostile_text_is_shown_as_text_and_many_ids_are_told_in_short(connection: Connection, page: Any) -> None:

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from tests.conftest import Database
-from tests.operate.page.graves import bury, hidden_fields, house_is_kept, run_batches
+from tests.operate.page.dead_letters import hidden_fields, house_is_kept, make_dead_letters, run_batches
 from tests.operate.page.test_dead_letters import link
 
 
@@ -33,8 +34,8 @@ def counted(db: Database, table: str = "batch") -> int:
 
 
 async def test_the_confirmation_counts_says_which_and_does_nothing(db: Database, page: Any) -> None:
-    bury(db, 5, tag="bill", error_class="timeout")
-    bury(db, 2)
+    make_dead_letters(db, 5, tag="bill", error_class="timeout")
+    make_dead_letters(db, 2)
     answer = await page.get("/dead-letters/confirm", verb="retry", tag="bill", **{"class": "timeout"})
     assert answer.status == 200, answer.text
     assert "<h1>Retry 5 dead letters?</h1>" in answer.text
@@ -46,7 +47,7 @@ async def test_the_confirmation_counts_says_which_and_does_nothing(db: Database,
 
 
 async def test_selected_messages_are_a_batch_of_exactly_these(db: Database, page: Any) -> None:
-    one, two, _three = bury(db, 3)
+    one, two, _three = make_dead_letters(db, 3)
     fields = await confirmed(page, verb="discard", selected=1, id=f"{one},{two}")
     assert fields["counted"] == "2"
     where = await started(page, **fields)
@@ -57,7 +58,7 @@ async def test_selected_messages_are_a_batch_of_exactly_these(db: Database, page
 
 
 async def test_the_boxes_of_the_list_lead_to_a_confirmation(db: Database, page: Any) -> None:
-    bury(db, 2)
+    make_dead_letters(db, 2)
     text = (await page.get("/dead-letters")).text
     assert '<form method="get" action="/dead-letters/confirm">' in text
     # Without a tick the address must not mean all of them.
@@ -67,8 +68,8 @@ async def test_the_boxes_of_the_list_lead_to_a_confirmation(db: Database, page: 
 
 
 async def test_uncertain_ones_are_warned_of_and_can_be_left_out(db: Database, page: Any) -> None:
-    bury(db, 3)
-    bury(db, 2, status="uncertain", error_class="timeout")
+    make_dead_letters(db, 3)
+    make_dead_letters(db, 2, status="uncertain", error_class="timeout")
     answer = await page.get("/dead-letters/confirm", verb="retry")
     assert "2 of them are uncertain" in answer.text
     _, fields = link(answer.text, "Leave the uncertain ones out")
@@ -78,27 +79,27 @@ async def test_uncertain_ones_are_warned_of_and_can_be_left_out(db: Database, pa
 
 
 async def test_discarding_says_that_it_cannot_be_undone(db: Database, page: Any) -> None:
-    bury(db)
+    make_dead_letters(db)
     assert "cannot be undone" in (await page.get("/dead-letters/confirm", verb="discard")).text
 
 
 async def test_how_long_a_retry_takes_follows_from_the_limits_of_the_bots(db: Database, page: Any) -> None:
-    bury(db, 90)
+    make_dead_letters(db, 90)
     answer = await page.get("/dead-letters/confirm", verb="retry")
     assert "sending them takes 3 s or more" in answer.text
 
 
 async def test_what_dies_after_the_count_is_not_part_of_the_batch(db: Database, page: Any) -> None:
-    bury(db, 3)
+    make_dead_letters(db, 3)
     fields = await confirmed(page, verb="discard")
-    bury(db, 2, died_ago_s=-5)
+    make_dead_letters(db, 2, died_ago_s=-5)
     await started(page, **fields)
     run_batches(db)
     assert counted(db, "dead_letter") == 2
 
 
 async def test_over_a_hundred_the_count_must_be_typed(db: Database, page: Any) -> None:
-    bury(db, 101)
+    make_dead_letters(db, 101)
     fields = await confirmed(page, verb="discard")
     for typed in ({}, {"typed": "100"}, {"typed": "yes"}, {"typed": "<b>"}):
         answer = await page.post("/dead-letters/batches", **fields, **typed)
@@ -111,21 +112,21 @@ async def test_over_a_hundred_the_count_must_be_typed(db: Database, page: Any) -
 
 
 async def test_a_form_that_claims_a_small_count_does_not_spare_the_typing(db: Database, page: Any) -> None:
-    bury(db, 101)
+    make_dead_letters(db, 101)
     fields = await confirmed(page, verb="discard") | {"counted": "5"}
     assert (await page.post("/dead-letters/batches", **fields)).status == 400
     assert counted(db) == 0
 
 
 async def test_a_count_of_thousands_may_be_typed_with_its_comma(db: Database, page: Any) -> None:
-    bury(db, 1001)
+    make_dead_letters(db, 1001)
     fields = await confirmed(page, verb="retry")
     await started(page, **fields, typed="1,001")
     assert db.execute("SELECT total, verb FROM outbox.batch") == [(1001, "retry")]
 
 
 async def test_a_form_sent_twice_starts_one_batch(db: Database, page: Any) -> None:
-    bury(db, 3)
+    make_dead_letters(db, 3)
     fields = await confirmed(page, verb="retry")
     places = await asyncio.gather(*(started(page, **fields) for _ in range(3)))
     assert len(set(places)) == 1
@@ -137,15 +138,15 @@ async def test_a_form_sent_twice_starts_one_batch(db: Database, page: Any) -> No
 
 
 async def test_a_count_that_changed_until_the_start_is_told(db: Database, page: Any) -> None:
-    buried = bury(db, 3)
+    dead = make_dead_letters(db, 3)
     fields = await confirmed(page, verb="discard")
-    db.execute("SELECT outbox.discard(%s::bigint)", [buried[0]])
+    db.execute("SELECT outbox.discard(%s::bigint)", [dead[0]])
     text = (await page.get(await started(page, **fields))).text
     assert "had counted 3; when the batch started it was 2" in text
 
 
 async def test_a_batch_shows_who_when_how_much_and_what_is_left(db: Database, page: Any) -> None:
-    bury(db, 3, tag="bill")
+    make_dead_letters(db, 3, tag="bill")
     house_is_kept(db)
     where = await started(page, **await confirmed(page, verb="retry", tag="bill"), per_s="0.5")
     text = (await page.get(where)).text
@@ -161,7 +162,7 @@ async def test_a_batch_shows_who_when_how_much_and_what_is_left(db: Database, pa
 
 
 async def test_without_a_housekeeper_it_says_that_nobody_runs_it(db: Database, page: Any) -> None:
-    bury(db, 3)
+    make_dead_letters(db, 3)
     answer = await page.get("/dead-letters/confirm", verb="retry")
     assert "No housekeeper is alive" in answer.text
     where = await started(page, **hidden_fields(answer.text))
@@ -171,7 +172,7 @@ async def test_without_a_housekeeper_it_says_that_nobody_runs_it(db: Database, p
 
 
 async def test_a_batch_that_is_done_stops_asking(db: Database, page: Any) -> None:
-    bury(db, 3)
+    make_dead_letters(db, 3)
     where = await started(page, **await confirmed(page, verb="discard"))
     run_batches(db)
     text = (await page.get(where)).text
@@ -182,7 +183,7 @@ async def test_a_batch_that_is_done_stops_asking(db: Database, page: Any) -> Non
 
 
 async def test_a_batch_is_stopped_by_a_button_and_the_rest_stays(db: Database, page: Any) -> None:
-    bury(db, 3)
+    make_dead_letters(db, 3)
     where = (await started(page, **await confirmed(page, verb="discard"), per_s="0.001")).split("?")[0]
     assert f'action="{where}/stop"' in (await page.get(where)).text
     answer = await page.post(f"{where}/stop")
@@ -197,7 +198,7 @@ async def test_a_batch_is_stopped_by_a_button_and_the_rest_stays(db: Database, p
 
 
 async def test_who_started_and_stopped_it_is_on_record(db: Database, page: Any) -> None:
-    bury(db, 3)
+    make_dead_letters(db, 3)
     where = (await started(page, **await confirmed(page, verb="discard"), per_s="0.001")).split("?")[0]
     await page.post(f"{where}/stop")
     whos = [who for (who,) in db.execute("SELECT who FROM outbox.audit")]
@@ -207,10 +208,10 @@ async def test_who_started_and_stopped_it_is_on_record(db: Database, page: Any) 
 
 async def test_batches_are_listed_newest_first(db: Database, page: Any) -> None:
     assert "No batch yet" in (await page.get("/dead-letters/batches")).text
-    bury(db, 2, tag="<i>bill</i>")
+    make_dead_letters(db, 2, tag="<i>bill</i>")
     await started(page, **await confirmed(page, verb="retry", tag="<i>bill</i>"))
     run_batches(db)
-    bury(db, 2)
+    make_dead_letters(db, 2)
     await started(page, **await confirmed(page, verb="discard"))
     text = (await page.get("/dead-letters/batches")).text
     assert text.index("2: discard") < text.index("1: retry")
@@ -219,14 +220,14 @@ async def test_batches_are_listed_newest_first(db: Database, page: Any) -> None:
 
 
 async def test_an_error_of_a_step_is_shown(db: Database, page: Any) -> None:
-    bury(db)
+    make_dead_letters(db)
     where = await started(page, **await confirmed(page, verb="discard"))
     db.execute("UPDATE outbox.batch SET last_error = 'deadlock <detected>'")
     assert "deadlock &lt;detected&gt;" in (await page.get(where)).text
 
 
 async def test_the_form_fixes_a_relative_time(db: Database, page: Any) -> None:
-    bury(db)
+    make_dead_letters(db)
     fields = await confirmed(page, verb="retry", since="2h")
     assert datetime.fromisoformat(fields["since"]) < datetime.fromisoformat(fields["until"])
 
@@ -255,9 +256,9 @@ async def test_a_bad_address_is_refused_in_one_line(page: Any, path: str, fields
     assert "Traceback" not in answer.text
 
 
-@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "1e9", "fast"])
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "1e9", "fast", "1e-300", "0.0001"])
 async def test_a_bad_rate_is_refused_beside_the_form(db: Database, page: Any, rate: str) -> None:
-    bury(db)
+    make_dead_letters(db)
     fields = await confirmed(page, verb="retry")
     answer = await page.post("/dead-letters/batches", **fields, per_s=rate)
     assert answer.status == 400
@@ -266,7 +267,7 @@ async def test_a_bad_rate_is_refused_beside_the_form(db: Database, page: Any, ra
 
 
 async def test_a_form_without_its_count_or_time_is_refused(db: Database, page: Any) -> None:
-    bury(db)
+    make_dead_letters(db)
     fields = await confirmed(page, verb="retry")
     for name in ("counted", "until", "key", "verb"):
         answer = await page.post("/dead-letters/batches", **{k: v for k, v in fields.items() if k != name})
@@ -278,3 +279,25 @@ async def test_a_batch_that_does_not_exist_is_not_found(page: Any) -> None:
     answer = await page.get("/dead-letters/batches/17")
     assert answer.status == 404
     assert "No batch 17" in answer.text
+
+
+@pytest.mark.parametrize(("number", "said"), [("17", "No batch 17"), ("%20", "No batch is named")])
+async def test_stopping_a_batch_that_does_not_exist_is_not_found_and_not_on_record(
+    db: Database, page: Any, number: str, said: str
+) -> None:
+    answer = await page.post(URL(f"/dead-letters/batches/{number}/stop", encoded=True))
+    assert answer.status == 404
+    assert said in answer.text
+    assert counted(db, "audit") == 0
+
+
+async def test_dead_letters_that_a_batch_passed_over_are_told_with_why(db: Database, page: Any) -> None:
+    make_dead_letters(db, 3, tag="bill")
+    where = (await started(page, **await confirmed(page, verb="retry", tag="bill"))).split("?")[0]
+    db.execute("UPDATE outbox.batch SET done = 1, failed = 2, last_error = 'duplicate key: <b>x</b>'")
+    text = (await page.get(where)).text
+    assert "2 dead letters could not be retried and were passed over" in text
+    assert "duplicate key: &lt;b&gt;x" in text
+    assert re.search(r'class="badge bad">2<', (await page.get("/dead-letters/batches")).text)
+    db.execute("UPDATE outbox.batch SET failed = 0")
+    assert "Its last step failed, and is tried again" in (await page.get(where)).text

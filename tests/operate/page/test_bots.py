@@ -46,11 +46,11 @@ async def test_a_bot_without_a_worker_is_said_to_have_none(connection: Connectio
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ("stopped = true", "stopped by an operator"),
+        ("stopped = true", "paused by an operator"),
         ("unauthorised = true", "bot token refused"),
         ("breaker = 'open', breaker_until = outbox.clock() + interval '1 h'", "breaker open"),
         ("breaker = 'half_open'", "breaker half-open"),
-        ("paused_until = outbox.clock() + interval '1 h', paused_reason = '429'", "paused"),
+        ("paused_until = outbox.clock() + interval '1 h', paused_reason = '429'", "paused by Telegram"),
     ],
 )
 async def test_what_stops_a_bot_is_said_in_the_list_and_on_its_page(
@@ -68,7 +68,7 @@ async def test_a_bot_is_paused_and_resumed_in_the_operators_name(connection: Con
     answer = await page.post("/bots/default/pause")
     assert (answer.status, answer.location) == (303, "/bots/default")
     after = await page.get(answer.location)
-    assert "Bot default is stopped." in after.text
+    assert "Bot default is paused." in after.text
     assert 'action="/bots/default/resume"' in after.text
     answer = await page.post("/bots/default/resume", back="list")
     assert (answer.status, answer.location) == (303, "/bots")
@@ -77,7 +77,9 @@ async def test_a_bot_is_paused_and_resumed_in_the_operators_name(connection: Con
     assert connection.execute("SELECT bool_and(who LIKE '%(local)') FROM outbox.audit").fetchall() == [(True,)]
 
 
-@pytest.mark.parametrize(("verb", "said"), [("pause", "was stopped already"), ("resume", "was not stopped")])
+@pytest.mark.parametrize(
+    ("verb", "said"), [("pause", "was paused already"), ("resume", "was not paused by an operator")]
+)
 async def test_a_click_that_changes_nothing_says_so(connection: Connection, page: Any, verb: str, said: str) -> None:
     if verb == "pause":
         await page.post("/bots/default/pause")

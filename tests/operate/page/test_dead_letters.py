@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.conftest import Database
-from tests.operate.page.graves import bury
+from tests.operate.page.dead_letters import make_dead_letters
 
 
 def listed(text: str) -> list[int]:
@@ -37,8 +37,8 @@ async def test_without_dead_letters_it_says_that_nothing_failed(page: Any) -> No
 async def test_dead_letters_stand_in_groups_with_a_count_and_a_sample_linked_to_its_message(
     db: Database, page: Any
 ) -> None:
-    bury(db, 3, error_class="bad_request", error_text="Bad Request: can't parse entities")
-    [uncertain] = bury(db, error_class="timeout", error_text="no answer within 15 s", status="uncertain")
+    make_dead_letters(db, 3, error_class="bad_request", error_text="Bad Request: can't parse entities")
+    [uncertain] = make_dead_letters(db, error_class="timeout", error_text="no answer within 15 s", status="uncertain")
     answer = await page.get("/dead-letters")
     assert answer.status == 200, answer.text
     groups = answer.text[answer.text.index("<tbody>") : answer.text.index("</tbody>")]
@@ -50,8 +50,8 @@ async def test_dead_letters_stand_in_groups_with_a_count_and_a_sample_linked_to_
 
 
 async def test_a_group_leads_to_its_dead_letters_only(db: Database, page: Any) -> None:
-    bury(db, 2, error_class="bad_request")
-    timeouts = bury(db, 2, error_class="timeout")
+    make_dead_letters(db, 2, error_class="bad_request")
+    timeouts = make_dead_letters(db, 2, error_class="timeout")
     _, fields = link((await page.get("/dead-letters")).text, '<bdi class="shown">timeout</bdi>')
     assert fields == {"class": "timeout", "bot": "default", "status": "dead"}
     assert sorted(listed((await page.get("/dead-letters", **fields)).text)) == timeouts
@@ -70,34 +70,53 @@ async def test_a_group_leads_to_its_dead_letters_only(db: Database, page: Any) -
     ],
 )
 async def test_each_filter_finds_its_own_and_stays_in_the_form(db: Database, page: Any, name: str, value: str) -> None:
-    bury(db, 2, died_ago_s=3600)
-    wanted = bury(
+    make_dead_letters(db, 2, died_ago_s=3600)
+    wanted = make_dead_letters(
         db, bot="alerts", error_class="timeout", error_text="no answer", tag="bill & <co>", status="uncertain"
     )
     answer = await page.get("/dead-letters", **{name: value})
     assert listed(answer.text) == wanted
-    _, fields = link(answer.text, "Retry the only one that meets the filter")
+    _, fields = link(answer.text, "Retry this dead letter")
     assert fields[name].lower() == value.lower()
     kept = html.escape(value.lower() if name == "bot" else value)
     assert f'value="{kept}"' in answer.text.replace("&#34;", "&quot;")
 
 
 async def test_until_takes_those_that_died_before(db: Database, page: Any) -> None:
-    old = bury(db, 2, died_ago_s=3600)
-    bury(db, 2)
+    old = make_dead_letters(db, 2, died_ago_s=3600)
+    make_dead_letters(db, 2)
     until = (datetime.now(UTC) - timedelta(minutes=30)).strftime("%Y-%m-%d %H:%M")
     assert sorted(listed((await page.get("/dead-letters", until=until)).text)) == old
 
 
 async def test_a_filter_that_nothing_meets_says_so_and_leads_back(db: Database, page: Any) -> None:
-    bury(db)
+    make_dead_letters(db)
     answer = await page.get("/dead-letters", tag="none")
     assert "No dead letter meets this filter" in answer.text
     assert link(answer.text, "Show all of them") == ("/dead-letters", {})
 
 
+async def test_that_older_ones_were_not_looked_at_is_said_with_a_way_to_them(db: Database, page: Any) -> None:
+    [old] = make_dead_letters(db, error_class="timeout", died_ago_s=200_000)
+    make_dead_letters(db, 99_999)
+    assert "There may be older ones" not in (await page.get("/dead-letters")).text
+    make_dead_letters(db, died_ago_s=1)
+    # At the moment down to which was looked, too: nobody is passed over.
+    db.execute(
+        "UPDATE outbox.dead_letter SET died_at = (SELECT min(died_at) FROM outbox.dead_letter WHERE id <> %s)"
+        " WHERE id = %s",
+        [old, old],
+    )
+    for fields in ({}, {"class": "timeout"}):
+        answer = await page.get("/dead-letters", **fields)
+        assert "Only the newest 100,000 deaths were looked at" in answer.text
+        assert "There may be older ones" in answer.text
+        path, further = link(answer.text, "Look further back")
+        assert old in listed((await page.get(path, **further)).text)
+
+
 async def test_pages_show_each_dead_letter_once_also_of_one_moment(db: Database, page: Any) -> None:
-    buried = bury(db, 120)
+    dead = make_dead_letters(db, 120)
     # Half of them died in one moment: the id decides.
     db.execute("UPDATE outbox.dead_letter SET died_at = '2026-01-01' WHERE id %% 2 = 0 AND %s", [True])
     seen: list[int] = []
@@ -110,12 +129,12 @@ async def test_pages_show_each_dead_letter_once_also_of_one_moment(db: Database,
         _, fields = link(answer.text, "Older")
         assert fields["class"] == "bad_request"
     assert len(seen) == len(set(seen)) == 120
-    assert sorted(seen) == buried
+    assert sorted(seen) == dead
 
 
 async def test_every_text_of_strangers_is_shown_as_text(db: Database, page: Any) -> None:
     evil = "<script>alert(1)</script>\u202egnp.exe"
-    bury(db, error_class="<b>x</b>", error_text=evil, tag=evil, chat_id="@evil")
+    make_dead_letters(db, error_class="<b>x</b>", error_text=evil, tag=evil, chat_id="@evil")
     for fields in ({}, {"tag": evil}, {"class": "<b>x</b>"}, {"text": '"><script>alert(2)</script>'}):
         answer = await page.get("/dead-letters", **fields)
         assert answer.status == 200, answer.text

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import psycopg
 import pytest
 from aiohttp.test_utils import unused_port
+from yarl import URL
 
-from outbox.operate.page import render
+from outbox.operate.page import database as database_module
+from outbox.operate.page import filters, render
 from outbox.operate.page.app import Page, serve
-from outbox.operate.page.database import PageDatabase
+from outbox.operate.page.database import CONNECTIONS, PageDatabase
 from outbox.settings import Address, Settings, UsageError
 
 SECTIONS = ["/", "/messages", "/dead-letters", "/chats", "/bots", "/audit"]
@@ -117,13 +121,38 @@ async def test_below_a_prefix_the_login_stays_below_it(open_page: Any) -> None:
     assert (await page.get("/ops/bots")).status == 200
 
 
+# --- what stands in an address ---
+
+ODD = 'a&b=c#d+1% "q" пр ✓ \u202e'
+
+
+async def test_odd_characters_survive_the_filter_the_pager_and_a_renewal(db: Any, page: Any) -> None:
+    db.execute(
+        "INSERT INTO outbox.message (chat_id, payload, tag)"
+        " SELECT i, '{\"text\": \"x\"}', CASE WHEN i > 3 THEN %s ELSE 'a' END FROM generate_series(1, 60) i",
+        [ODD],
+    )
+    first = await page.get("/messages", tag=ODD)
+    assert first.status == 200, first.text
+    older = html.unescape(re.findall(r'href="([^"]*before=[^"]*)"', first.text)[0])
+    assert parse_qs(urlsplit(older).query)["tag"] == [ODD]
+    second = await page.get(URL(older, encoded=True))
+    assert len(re.findall(r'<td class="num"><a href="/messages/[0-9]+"', second.text)) == 57 - 50
+    # What a part asks for to renew itself is what the browser asked for, as it was encoded.
+    asked = f"/?bot={quote(ODD)}"
+    renewed = html.unescape(
+        re.findall(r'hx-get="([^"]*bot=[^"]*)"', (await page.get(URL(asked, encoded=True))).text)[0]
+    )
+    assert renewed == asked
+
+
 # --- one line after a write ---
 
 
 async def test_what_was_done_is_said_once(page: Any) -> None:
     answer = await page.post("/bots/default/pause")
     said = (await page.get(answer.location)).text
-    assert re.search(r'role="status"[^>]*>.*stopped', said)
+    assert re.search(r'role="status"[^>]*>.*paused', said)
     assert 'role="status"' not in (await page.get(answer.location)).text
 
 
@@ -172,7 +201,7 @@ async def test_on_an_older_schema_the_page_says_what_to_run(db: Any, page: Any) 
 
 
 def test_what_cannot_be_seen_is_marked_and_the_rest_is_escaped() -> None:
-    text = str(render.shown("<b>\u202eevil\u2066\x00\u200b & \u0645\u0631\u062d\u0628\u0627"))
+    text = str(filters.shown("<b>\u202eevil\u2066\x00\u200b & \u0645\u0631\u062d\u0628\u0627"))
     assert text.startswith("<bdi ")
     assert "<b>" not in text
     assert "&lt;b&gt;" in text
@@ -184,8 +213,8 @@ def test_what_cannot_be_seen_is_marked_and_the_rest_is_escaped() -> None:
 
 def test_emoji_and_lines_stay_as_they_are() -> None:
     family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
-    assert f"{family}\n\tend" in str(render.shown(f"{family}\n\tend"))
-    assert "—" in render.shown(None)
+    assert f"{family}\n\tend" in str(filters.shown(f"{family}\n\tend"))
+    assert "—" in filters.shown(None)
 
 
 @pytest.mark.parametrize(
@@ -201,17 +230,35 @@ def test_emoji_and_lines_stay_as_they_are() -> None:
     ],
 )
 def test_ages_are_told_in_two_units_at_most(seconds: float, text: str) -> None:
-    assert html.escape(str(render.age(seconds))) == text
+    assert html.escape(str(filters.age(seconds))) == text
 
 
 def test_times_are_told_relative_and_exact() -> None:
     now = datetime.now(UTC)
-    assert "3 min ago" in render.ago(now - timedelta(seconds=185))
-    assert "in 2 h" in render.ago(now + timedelta(hours=2, seconds=5))
-    assert f"{now:%Y-%m-%d %H:%M:%S} UTC" in render.ago(now)
+    assert "3 min ago" in filters.ago(now - timedelta(seconds=185))
+    assert "in 2 h" in filters.ago(now + timedelta(hours=2, seconds=5))
+    assert f"{now:%Y-%m-%d %H:%M:%S} UTC" in filters.ago(now)
 
 
 # --- the database ---
+
+
+def running(db: Any) -> int:
+    """How many queries of the page run."""
+    query = "SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'outbox page' AND state = 'active'"
+    return int(db.execute(f"{query} AND datname = current_database()")[0][0])
+
+
+def waiting_for_a_lock(db: Any) -> int:
+    query = "SELECT count(*)::int FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return int(db.execute(f"{query} AND datname = current_database()")[0][0])
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Ask the server until it is so: nothing tells when a query begins to wait."""
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(holds):
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -253,11 +300,55 @@ async def test_what_takes_longer_than_three_seconds_is_stopped(database: Any) ->
     assert await database.read("SELECT 1 AS one") == [{"one": 1}]
 
 
+async def test_all_queries_of_a_page_have_three_seconds_together(db: Any, database: Any) -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            await database.read_all(*[("SELECT pg_sleep(2)", ())] * 4)
+    assert await database.read("SELECT 1 AS one") == [{"one": 1}]
+    assert running(db) == 0
+
+
+async def test_a_closed_tab_leaves_no_query_behind(db: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "READ_WITHIN_S", 60)
+    db.execute(
+        "CREATE OR REPLACE FUNCTION outbox.rate_series(p_minutes int DEFAULT 15, p_step_s int DEFAULT 10)"
+        " RETURNS TABLE (bot text, at timestamptz, sent int, too_many_requests int, failed int, allowed float8)"
+        " LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); END $$"
+    )
+    async with serve(Page(Settings(admin_addr=Address("127.0.0.1", 0)), PageDatabase(db.url))) as url:
+        host, port = url.removeprefix("http://").rstrip("/").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /overview/rate HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await until(lambda: running(db) == 1)
+        writer.close()
+        await until(lambda: running(db) == 0)
+
+
+async def test_when_all_connections_are_in_use_the_page_says_it_is_busy(
+    db: Any, page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "CONNECTED_WITHIN_S", 0.2)
+    await page.get("/bots")
+    with db.connect() as holding:
+        holding.execute("BEGIN; LOCK TABLE outbox.bot IN ACCESS EXCLUSIVE MODE")
+        slow = [asyncio.create_task(page.get("/bots")) for _ in range(CONNECTIONS)]
+        await until(lambda: waiting_for_a_lock(db) == CONNECTIONS)
+        answer = await page.get("/bots")
+        holding.execute("ROLLBACK")
+    assert answer.status == 503
+    assert "The page is busy" in answer.text
+    assert "The database does not answer" not in answer.text
+    assert answer.headers["Retry-After"] == "5"
+    assert {one.status for one in await asyncio.gather(*slow)} == {200}
+
+
 async def test_several_queries_are_of_one_moment(db: Any, database: Any) -> None:
-    slow = "SELECT count(*)::int AS n, pg_sleep(0.5) FROM outbox.limits"
-    reading = asyncio.create_task(database.read_all((slow, ()), ("SELECT count(*)::int AS n FROM outbox.bot", ())))
-    await asyncio.sleep(0.25)
-    db.execute("SELECT outbox.set_bot('late')")
+    held = "SELECT count(*)::int AS n, pg_advisory_xact_lock_shared(7) FROM outbox.limits"
+    with db.connect() as holding:
+        holding.execute("SELECT pg_advisory_lock(7)")
+        reading = asyncio.create_task(database.read_all((held, ()), ("SELECT count(*)::int AS n FROM outbox.bot", ())))
+        await until(lambda: waiting_for_a_lock(db) == 1)
+        db.execute("SELECT outbox.set_bot('late')")
     first, second = await reading
     assert (first[0]["n"], second[0]["n"]) == (1, 1)
 

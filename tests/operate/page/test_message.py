@@ -11,6 +11,7 @@ from tests.invariants.calls import Connection, claim, finish, insert, register, 
 from tests.operate.dead_letters import audited, die, unlimited
 
 SMILES = "\U0001f600" * 4096
+OTHERS = ("/chats", "/bots", "/bots/default", "/audit", "/dead-letters", "/dead-letters/batches")
 
 
 async def test_a_waiting_message_says_why_it_waits(connection: Connection, page: Any) -> None:
@@ -65,6 +66,10 @@ async def test_what_it_holds_is_hidden_from_who_may_not_read_it(connection: Conn
         assert answer.status == 200
         assert "4711" not in answer.text
         assert "OUTBOX_PAYLOAD_READERS" in answer.text
+    answer = await page.post(f"/messages/{message_id}/payload")
+    assert answer.status == 403
+    assert "4711" not in answer.text
+    assert "OUTBOX_PAYLOAD_READERS" in answer.text
     assert audited(connection) == []
 
 
@@ -75,11 +80,26 @@ async def test_what_it_holds_is_shown_when_asked_and_that_goes_on_record(
     message_id = insert(connection, 42, {"text": "Your code is 4711"})
     assert "4711" not in (await page.get(f"/messages/{message_id}")).text
     assert audited(connection) == []
-    answer = await page.get(f"/messages/{message_id}", payload="1")
+    answer = await page.post(f"/messages/{message_id}/payload")
+    assert answer.status == 200, answer.text
     assert "&#34;text&#34;: &#34;Your code is 4711&#34;" in answer.text
     assert audited(connection) == [("payload", {"id": message_id}, 1)]
     # What brings itself up to date does not read it again.
     assert f'hx-get="/messages/{message_id}"' in answer.text
+
+
+async def test_no_link_and_no_other_site_has_a_payload_read(connection: Connection, open_page: Any) -> None:
+    page = await open_page(payload_readers="*")
+    message_id = insert(connection, 42, {"text": "Your code is 4711"})
+    for answer in (
+        await page.get(f"/messages/{message_id}", payload="1"),
+        await page.get(f"/messages/{message_id}/payload"),
+        await page.post(f"/messages/{message_id}/payload", {"Sec-Fetch-Site": "cross-site"}),
+        await page.post("/messages/999/payload"),
+    ):
+        assert "4711" not in answer.text
+    assert (await page.get(f"/messages/{message_id}/payload")).location == f"/messages/{message_id}"
+    assert audited(connection) == []
 
 
 @pytest.mark.parametrize(
@@ -97,7 +117,7 @@ async def test_a_hostile_payload_is_shown_as_text(
 ) -> None:
     page = await open_page(payload_readers="*")
     message_id = insert(connection, 42, {"text": text, text[:50]: 1}, tag=text[:50])
-    answer = await page.get(f"/messages/{message_id}", payload="1")
+    answer = await page.post(f"/messages/{message_id}/payload")
     assert answer.status == 200
     assert shown in answer.text
     assert "<script>alert" not in answer.text
@@ -171,28 +191,35 @@ async def test_an_uncertain_message_warns_that_it_may_have_arrived(connection: C
     assert "Retry, it may arrive twice" in answer.text
 
 
-async def test_a_message_that_waits_brings_itself_up_to_date_and_one_that_ended_does_not(
+async def test_a_message_that_may_still_change_brings_itself_up_to_date_with_its_buttons(
     connection: Connection, page: Any
 ) -> None:
     unlimited(connection)
-    dead, waiting = die(connection, 42), insert(connection, 43)
-    assert "hx-get" in (await page.get(f"/messages/{waiting}")).text
-    assert "hx-get" not in (await page.get(f"/messages/{dead}")).text
+    dead, waiting, discarded = die(connection, 42), insert(connection, 43), die(connection, 44)
+    await page.post(f"/messages/{discarded}/discard")
+    for message_id, verb in ((waiting, "cancel"), (dead, "retry"), (dead, "discard")):
+        text = (await page.get(f"/messages/{message_id}")).text
+        part = text[text.index('id="state" hx-get=') : text.index('aria-labelledby="why"')]
+        assert f'action="/messages/{message_id}/{verb}"' in part
+        assert f'id="act-{verb}"' in part, "so that the focus finds it again"
+    assert "hx-get" not in (await page.get(f"/messages/{discarded}")).text
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "discard"])
+async def test_what_is_done_to_an_unknown_message_is_not_found_and_not_on_record(
+    connection: Connection, page: Any, verb: str
+) -> None:
+    answer = await page.post(f"/messages/17/{verb}")
+    assert answer.status == 404
+    assert "No message 17" in answer.text
+    assert audited(connection) == []
 
 
 async def test_every_link_stays_below_the_prefix_of_a_proxy(connection: Connection, open_page: Any) -> None:
     page = await open_page(admin_prefix="/outbox", payload_readers="*")
     unlimited(connection)
     dead, waiting = die(connection, 42, tag="spring"), insert(connection, 43)
-    for path in (
-        "/messages",
-        f"/messages/{dead}",
-        f"/messages/{waiting}",
-        "/chats",
-        "/bots",
-        "/bots/default",
-        "/audit",
-    ):
+    for path in ("/messages", f"/messages/{dead}", f"/messages/{waiting}", *OTHERS):
         answer = await page.get(f"/outbox{path}")
         assert answer.status == 200, path
         links = re.findall(r'(?:href|action|src|hx-get)="([^"]*)"', answer.text)
@@ -210,15 +237,7 @@ async def test_who_may_only_read_sees_no_button_that_writes(
     unlimited(connection)
     dead, waiting = die(connection, 42), insert(connection, 43)
     connection.execute("UPDATE outbox.chat SET suppressed_until = outbox.clock() + interval '1 h'")
-    for path in (
-        "/messages",
-        f"/messages/{dead}",
-        f"/messages/{waiting}",
-        "/chats",
-        "/bots",
-        "/bots/default",
-        "/audit",
-    ):
+    for path in ("/messages", f"/messages/{dead}", f"/messages/{waiting}", *OTHERS):
         answer = await page.get(path)
         assert answer.status == 200, path
         forms = re.findall(r'<form[^>]*method="post"[^>]*>.*?</form>', answer.text, re.DOTALL)

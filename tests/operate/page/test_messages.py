@@ -1,11 +1,10 @@
-"""The page that finds messages: filters in the address, pages, and one field that leads straight there."""
+"""The page that finds messages: filters in the address, pages, how far it looked, and what messages hold."""
 
 from __future__ import annotations
 
 import html
 import re
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -127,10 +126,8 @@ async def test_counting_stops_at_ten_thousand(connection: Connection, page: Any)
         ("until=0001-01-01T00:00%2B23:00", "is not a time"),
         ("before=x", "Before &#34;x&#34; is not the number"),
         ("before=99999999999999999999999", "is not the number"),
-        ("find=9999999999999999999", "is not the number"),
         ("text=%00", "no text in the database can have"),
         ("tag=" + "x" * 300, "300 characters"),
-        ("payloads=1&text=secret", "You may not search in what messages hold"),
     ],
 )
 async def test_what_cannot_be_understood_is_one_line_beside_the_form(page: Any, query: str, line: str) -> None:
@@ -146,46 +143,6 @@ async def test_what_was_typed_stays_in_the_form_when_it_cannot_be_understood(pag
     assert 'value="spring"' in answer.text
 
 
-async def test_a_number_leads_to_its_message(connection: Connection, page: Any) -> None:
-    message_id = insert(connection, 1)
-    for typed in (str(message_id), f" #{message_id} "):
-        answer = await page.get("/messages", find=typed)
-        assert (answer.status, answer.location) == (303, f"/messages/{message_id}")
-
-
-async def test_a_correlation_id_leads_to_its_only_message(connection: Connection, page: Any) -> None:
-    message_id = insert(connection, 1, correlation_id="order-17")
-    answer = await page.get("/messages", find="order-17")
-    assert (answer.status, answer.location) == (303, f"/messages/{message_id}")
-
-
-async def test_a_correlation_id_made_of_digits_is_found_too(connection: Connection, page: Any) -> None:
-    message_id = insert(connection, 1, correlation_id="20260301")
-    assert (await page.get("/messages", find="20260301")).location == f"/messages/{message_id}"
-
-
-async def test_a_correlation_id_of_several_leads_to_their_list(connection: Connection, page: Any) -> None:
-    ids = [insert(connection, chat, correlation_id="order 17&x=1") for chat in (1, 2)]
-    answer = await page.get("/messages", find="order 17&x=1")
-    parts = urlsplit(answer.location)
-    assert (parts.path, parse_qs(parts.query)) == ("/messages", {"correlation_id": ["order 17&x=1"]})
-    assert listed((await page.get(answer.location)).text) == ids[::-1]
-
-
-@pytest.mark.parametrize("chat", ["-100123", "@Shop"])
-async def test_a_chat_leads_to_its_messages(connection: Connection, page: Any, chat: str) -> None:
-    message_id = insert(connection, chat)
-    answer = await page.get("/messages", find=chat)
-    assert answer.status == 303
-    assert listed((await page.get(answer.location)).text) == [message_id]
-
-
-async def test_what_nobody_wrote_is_said_to_be_unknown(page: Any) -> None:
-    answer = await page.get((await page.get("/messages", find="order-17")).location)
-    assert "No message passes these filters" in answer.text
-    assert (await page.get((await page.get("/messages", find="17")).location)).status == 404
-
-
 async def test_hostile_text_is_shown_as_text(connection: Connection, page: Any) -> None:
     unlimited(connection)
     hostile = f"<script>alert(1)</script>{RIGHT_TO_LEFT}"
@@ -197,20 +154,122 @@ async def test_hostile_text_is_shown_as_text(connection: Connection, page: Any) 
     assert "U+202E" in answer.text
 
 
-async def test_who_may_read_messages_finds_what_they_hold_and_that_goes_on_record(
+async def test_who_may_read_messages_finds_what_they_hold_and_that_goes_on_record_once_a_look(
     connection: Connection, open_page: Any
 ) -> None:
     page = await open_page(payload_readers="*")
     wanted = insert(connection, 1, {"text": "Your code is 4711"})
     insert(connection, 2, {"text": "hello"})
     assert listed((await page.get("/messages", text="CODE IS")).text) == []
-    answer = await page.get("/messages", text="CODE IS", payloads="1")
+    answer = await page.post("/messages", text="CODE IS", chat="1")
     assert answer.status == 200, answer.text
     assert listed(answer.text) == [wanted]
     assert "4711" not in answer.text
-    assert listed((await page.get("/messages", text="not there", payloads="1")).text) == []
+    assert "what messages hold" in answer.text
+    assert listed((await page.post("/messages", text="not there")).text) == []
     audited = connection.execute("SELECT what, filter FROM outbox.audit ORDER BY id").fetchall()
-    assert audited == [("find_in_payloads", {"text": "CODE IS"}), ("find_in_payloads", {"text": "not there"})]
+    assert audited == [
+        ("find_in_payloads", {"text": "CODE IS", "chat": "1"}),
+        ("find_in_payloads", {"text": "not there"}),
+    ]
+
+
+async def test_a_token_that_is_looked_for_does_not_go_on_record(connection: Connection, open_page: Any) -> None:
+    page = await open_page(payload_readers="*")
+    await page.post("/messages", text="123456789:AAF-abcdefghijklmnopqrstuvwxyz_01234")
+    assert connection.execute("SELECT filter FROM outbox.audit").fetchall() == [({"text": "123456789:***"},)]
+
+
+async def test_no_link_searches_in_what_messages_hold(connection: Connection, open_page: Any) -> None:
+    page = await open_page(payload_readers="*")
+    insert(connection, 1, {"text": "Your code is 4711"})
+    for query in ({"payloads": "1"}, {"payloads": "1", "before": "9"}):
+        answer = await page.get("/messages", text="CODE IS", **query)
+        assert answer.status == 200
+        assert listed(answer.text) == []
+    assert connection.execute("SELECT FROM outbox.audit").fetchall() == []
+
+
+async def test_older_pages_of_a_search_in_payloads_keep_its_filters(connection: Connection, open_page: Any) -> None:
+    page = await open_page(payload_readers="*")
+    ids = [insert(connection, chat, {"text": "4711 & <b>"}, tag="many") for chat in range(1, 61)]
+    insert(connection, 99, {"text": "4711 & <b>"})
+    first = await page.post("/messages", text="4711 & <b>", tag="many", status=["queued", "sent"])
+    assert listed(first.text) == ids[:9:-1]
+    form = re.search(r'aria-label="Pages">(.*?)<button class="quiet">Older', first.text, re.DOTALL)
+    assert form
+    fields = re.findall(r'name="([^"]+)" value="([^"]*)"', form[1])
+    sent: dict[str, list[str]] = {}
+    for name, value in fields:
+        sent.setdefault(name, []).append(html.unescape(value))
+    assert listed((await page.post("/messages", **sent)).text) == ids[9::-1]
+    assert sent["status"] == ["queued", "sent"]
+
+
+@pytest.mark.parametrize("readers", ["", "somebody"])
+async def test_who_may_not_read_messages_cannot_search_in_them(
+    connection: Connection, open_page: Any, readers: str
+) -> None:
+    page = await open_page(payload_readers=readers)
+    answer = await page.post("/messages", text="secret")
+    assert answer.status == 403
+    assert "OUTBOX_PAYLOAD_READERS" in answer.text
+    assert "Search in payloads" not in (await page.get("/messages")).text
+    assert connection.execute("SELECT FROM outbox.audit").fetchall() == []
+
+
+async def test_another_site_cannot_have_payloads_searched(connection: Connection, open_page: Any) -> None:
+    page = await open_page(payload_readers="*")
+    answer = await page.post("/messages", {"Sec-Fetch-Site": "cross-site"}, text="secret")
+    assert answer.status == 403
+    assert connection.execute("SELECT FROM outbox.audit").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"), [({"text": " "}, "The text is empty"), ({"text": "x", "since": "soon"}, "is not a time")]
+)
+async def test_a_search_in_payloads_that_cannot_be_understood_is_one_line_beside_the_form(
+    connection: Connection, open_page: Any, fields: dict[str, str], line: str
+) -> None:
+    page = await open_page(payload_readers="*")
+    answer = await page.post("/messages", **fields)
+    assert answer.status == 400
+    assert line in answer.text
+    assert '<form class="filter"' in answer.text
+    assert connection.execute("SELECT FROM outbox.audit").fetchall() == []
+
+
+async def test_how_far_text_was_looked_for_stands_beside_the_result(connection: Connection, page: Any) -> None:
+    insert(connection, 1, tag="spring")
+    for text in ("spring", "autumn"):
+        answer = await page.get("/messages", text=text)
+        beside = re.sub(r"<details.*</details>", "", answer.text, flags=re.DOTALL)
+        assert "Text was looked for in the newest 20,000 messages that pass the other filters" in beside
+        assert "There may be older ones" not in beside
+
+
+async def test_that_there_may_be_older_ones_is_said_when_the_limit_was_reached(
+    connection: Connection, page: Any
+) -> None:
+    old = insert(connection, 1, tag="needle")
+    connection.execute("UPDATE outbox.message SET created_at = created_at - interval '1 d'")
+    connection.execute(
+        "INSERT INTO outbox.message (chat_id, payload) SELECT n::text, '{}' FROM generate_series(2, 20001) n"
+    )
+    answer = await page.get("/messages", text="needle")
+    assert listed(answer.text) == []
+    assert "No message passes these filters, of those that were looked at" in answer.text
+    assert "There may be older ones" in answer.text
+    assert listed((await page.get(link(answer.text, "Look further back"))).text) == [old]
+
+
+async def test_messages_are_filtered_by_priority(connection: Connection, page: Any) -> None:
+    urgent = insert(connection, 1, priority=0)
+    insert(connection, 2)
+    answer = await page.get("/messages", status="queued", priority="critical")
+    assert listed(answer.text) == [urgent]
+    assert '<option value="critical" selected>' in answer.text
+    assert (await page.get("/messages", priority="5")).status == 400
 
 
 async def test_a_message_in_flight_is_listed_as_sending(connection: Connection, page: Any) -> None:

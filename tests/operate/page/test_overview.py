@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from outbox.operate.page.database import Rights
 from outbox.operate.page.notices import MOST, notices
-from outbox.operate.page.overview import by_step
+from outbox.operate.page.rate import by_step
+from outbox.operate.sending_state import PAUSED
 from tests.invariants import calls
 from tests.invariants.calls import Connection
 from tests.operate.dead_letters import die, unlimited
+
+RIGHTS = Rights(as_reader=True, may_act=True, login="app")
 
 
 def words(text: str) -> str:
@@ -154,6 +158,36 @@ def test_the_sum_of_bots_is_without_a_limit_when_one_of_them_is() -> None:
     assert by_step([step("a", 300.0), step("b", None)], "a")[0]["allowed"] == 300
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "stopped = true",
+        "unauthorised = true",
+        "breaker = 'open', breaker_until = outbox.clock() + interval '1 min'",
+        "paused_until = outbox.clock() + interval '1 min'",
+    ],
+)
+async def test_the_limit_is_of_the_bots_that_may_send(db: Any, page: Any, change: str) -> None:
+    db.execute("SELECT outbox.set_bot('alerts')")
+    assert "of 60, last minute" in words((await page.get("/")).text)
+    db.execute(f"UPDATE outbox.bucket SET {change} WHERE bot = 'alerts'")
+    assert "of 30, last minute" in words((await page.get("/")).text)
+    assert set(json.loads((await page.get("/overview/rate")).text)["allowed"]) == {30}
+    assert set(json.loads((await page.get("/overview/rate", bot="alerts")).text)["allowed"]) == {0}
+
+
+async def test_a_priority_leads_to_what_waits_with_it(db: Any, page: Any) -> None:
+    db.execute("INSERT INTO outbox.message (chat_id, payload, priority, tag) VALUES (1, '{\"text\": \"x\"}', 0, 'now')")
+    db.execute(
+        "INSERT INTO outbox.message (chat_id, payload, priority, tag) VALUES (1, '{\"text\": \"x\"}', 3, 'later')"
+    )
+    link = "/messages?status=queued&amp;priority=critical"
+    assert f'href="{link}"' in (await page.get("/")).text
+    found = (await page.get(html.unescape(link))).text
+    assert ">now<" in found
+    assert ">later<" not in found
+
+
 # --- workers ---
 
 
@@ -176,7 +210,7 @@ async def test_workers_stand_there_with_their_heartbeat_and_a_lost_one_for_a_whi
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("SELECT outbox.pause('default')", "Bot default was stopped by an operator, and 1 message waits"),
+        ("SELECT outbox.pause('default')", "Bot default is paused by an operator, and 1 message waits"),
         ("UPDATE outbox.bucket SET unauthorised = true", "Telegram refuses the bot token of default"),
         (
             "UPDATE outbox.bucket SET breaker = 'open', breaker_until = outbox.clock() + interval '1 min'",
@@ -205,13 +239,19 @@ async def test_a_running_batch_is_told(connection: Connection, page: Any) -> Non
     assert 'href="/dead-letters/batches/1"' in answer.text
 
 
+def test_what_reads_with_more_rights_than_it_needs_is_told_what_to_grant() -> None:
+    [told] = notices([], [{"state": "busy"}], RIGHTS._replace(as_reader=False), None, measured=True)
+    assert "may not become outbox_reader" in told.text
+    assert 'GRANT outbox_reader TO "app";' in told.text
+
+
 def test_many_bots_in_trouble_are_counted_and_not_listed() -> None:
     now = datetime.now(UTC)
-    bots = [{"bot": f"b{i}", "waiting": 1, "state": ("stopped by an operator", "bad", None)} for i in range(500)]
+    bots = [{"bot": f"b{i}", "waiting": 1, "state": (PAUSED, "bad", None)} for i in range(500)]
     worker = [{"state": "busy"}]
-    told = notices(now, bots, worker, None, measured=True)
+    told = notices(bots, worker, RIGHTS, None, measured=True)
     assert len(told) == MOST
     assert "495 more" in told[-1].text
-    assert notices(now, [], worker, None, measured=True) == []
-    [stale] = notices(now, [], worker, now - timedelta(minutes=5), measured=False)
+    assert notices([], worker, RIGHTS, None, measured=True) == []
+    [stale] = notices([], worker, RIGHTS, now - timedelta(minutes=5), measured=False)
     assert "Nobody counts" in stale.text

@@ -3,8 +3,9 @@
 "use strict";
 
 (() => {
-  const STALE_S = 15;
-  const isLive = document.querySelector("[data-live]") !== null;
+  const LATE = 3; // renewals that did not come
+  // Asked each time: what has ended brings itself up to date no more.
+  const live = () => [...document.querySelectorAll("[data-live]")];
   const banner = document.getElementById("stale");
   let goodAt = Date.now();
   let why = "";
@@ -12,7 +13,9 @@
   const utc = (ms) => new Date(ms).toISOString().slice(11, 19) + " UTC";
 
   function tell() {
-    const isStale = isLive && (why !== "" || Date.now() - goodAt > STALE_S * 1000);
+    const parts = live();
+    const lateAfterS = LATE * Math.min(...parts.map((part) => Number(part.dataset.live)));
+    const isStale = parts.length > 0 && (why !== "" || Date.now() - goodAt > lateAfterS * 1000);
     const text = isStale ? `${why || "This page could not bring itself up to date."} What you see is from ${utc(goodAt)}.` : "";
     // Written only when it changes: a screen reader reads it out each time.
     if (banner.textContent !== text) banner.textContent = text;
@@ -46,8 +49,16 @@
   // --- a refresh must not take away what somebody is at ---
 
   const FOCUSABLE = "a[href], button, input, select, textarea, summary, [tabindex]";
+  let renewed = null;
   let focused = null;
   let open = [];
+
+  // What it is, for whoever uses it: never another button that stands in the same place now.
+  const nameOf = (part) => part.id !== "" ? `#${part.id}` : [
+    part.tagName, part.getAttribute("href"), part.form && part.form.getAttribute("action"), part.getAttribute("aria-label"),
+    part.matches("button, summary") ? part.textContent.trim() : "",
+  ].join(" ");
+  const alike = (part, name) => [...part.querySelectorAll(FOCUSABLE)].filter((each) => nameOf(each) === name);
 
   document.addEventListener("htmx:beforeRequest", ifLive((detail, event) => {
     const selection = window.getSelection();
@@ -59,23 +70,21 @@
   document.addEventListener("htmx:beforeSwap", ifLive((detail) => {
     const part = detail.elt;
     const active = document.activeElement;
+    renewed = part.id;
     focused = null;
-    if (part.contains(active)) {
-      const all = [...part.querySelectorAll(FOCUSABLE)];
-      focused = { index: all.indexOf(active), href: active.getAttribute("href") };
-    }
+    if (part.contains(active)) focused = { name: nameOf(active), nth: alike(part, nameOf(active)).indexOf(active) };
     open = [...part.querySelectorAll("details")].map((each) => each.open);
   }));
 
   document.addEventListener("htmx:afterSwap", (event) => {
     const part = event.detail.elt && event.detail.elt.id ? document.getElementById(event.detail.elt.id) : null;
-    if (part === null || !part.hasAttribute("data-live")) return;
+    if (part === null || part.id !== renewed) return;
+    renewed = null;
     succeeded();
     part.querySelectorAll("details").forEach((each, index) => { each.open = open[index] === true; });
     if (focused !== null) {
-      const all = [...part.querySelectorAll(FOCUSABLE)];
-      const same = focused.href !== null && all.find((each) => each.getAttribute("href") === focused.href);
-      (same || all[focused.index] || document.getElementById("main")).focus({ preventScroll: true });
+      const found = alike(part, focused.name);
+      (found[focused.nth] || found[0] || document.getElementById("main")).focus({ preventScroll: true });
       focused = null;
     }
   });
@@ -102,7 +111,12 @@
   const box = document.querySelector("[data-plot]");
   if (box === null || typeof uPlot === "undefined") return;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const round = (u, value) => (value === null || value === undefined ? "–" : value.toFixed(1) + "/s");
+  // Of the last step while nobody points at one.
+  const told = (tell) => (u, value, series, index) => {
+    const shown = index === null || index === undefined ? u.data && u.data[series] && u.data[series].at(-1) : value;
+    return tell(shown === undefined ? null : shown);
+  };
+  const rate = (none) => told((value) => (value === null ? none : value.toFixed(1) + "/s"));
   let plot = null;
 
   function draw(data) {
@@ -119,10 +133,10 @@
         { ...axis, size: 46 },
       ],
       series: [
-        { label: "UTC", value: (u, at) => (at === null ? "–" : new Date(at * 1000).toISOString().slice(11, 19)) },
-        { label: "sent", stroke: colour("--plot-sent"), fill: colour("--plot-sent") + "22", width: 2, value: round, points: { show: false } },
-        { label: "limit", stroke: colour("--plot-allowed"), width: 1.5, dash: [6, 4], value: round, points: { show: false } },
-        { label: "429s", stroke: colour("--plot-refused"), fill: colour("--plot-refused") + "55", width: 1, value: round, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 14] }) },
+        { label: "UTC", value: told((at) => (at === null ? "–" : new Date(at * 1000).toISOString().slice(11, 19))) },
+        { label: "sent", stroke: colour("--plot-sent"), fill: colour("--plot-sent") + "22", width: 2, value: rate("–"), points: { show: false } },
+        { label: "limit", stroke: colour("--plot-allowed"), width: 1.5, dash: [6, 4], value: rate("none"), points: { show: false } },
+        { label: "429s", stroke: colour("--plot-refused"), fill: colour("--plot-refused") + "55", width: 1, value: rate("0.0/s"), points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 14] }) },
       ],
     }, data, box);
   }
@@ -136,7 +150,6 @@
       const data = [found.at, found.sent, found.allowed, refused];
       if (plot === null) draw(data);
       else plot.setData(data);
-      if (plot.cursor.idx === null || plot.cursor.idx === undefined) plot.setLegend({ idx: data[0].length - 1 });
     } catch {
       // As above.
     }

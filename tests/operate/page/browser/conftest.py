@@ -25,6 +25,9 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
+# Nobody keeps house there: it runs for ever.
+BATCH = "SELECT outbox.start_batch('retry', p_text => 'needle', p_per_s => 1)"
+
 OpenTab = Callable[..., Awaitable[Page]]
 
 
@@ -55,6 +58,7 @@ def large(server: Server, template: Database) -> Iterator[Database]:
     """A million finished messages, ten thousand dead, a hundred thousand waiting. Only read it."""
     database = server.create_database(str(conninfo_to_dict(template.url)["dbname"]))
     fill_history(database)
+    database.execute(BATCH)
     yield database
     server.drop_database(database)
 
@@ -64,6 +68,7 @@ def small(server: Server, template: Database) -> Iterator[Database]:
     """The same in small, for looks. Only read it."""
     database = server.create_database(str(conninfo_to_dict(template.url)["dbname"]))
     fill_history(database, finished=2000, dead=200, waiting=500, chats=2000)
+    database.execute(BATCH)
     yield database
     server.drop_database(database)
 

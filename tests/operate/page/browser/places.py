@@ -13,10 +13,16 @@ def places(db: Database) -> list[str]:
     [[dead]] = db.execute("SELECT id FROM outbox.dead_letter WHERE correlation_id = 'dead-17'")
     [[sent]] = db.execute("SELECT id FROM outbox.finished WHERE status = 'sent' ORDER BY id DESC LIMIT 1")
     [[waits]] = db.execute("SELECT id FROM outbox.message ORDER BY id LIMIT 1")
+    [[halfway]] = db.execute("SELECT max(id) / 2 FROM outbox.finished")
     return [
         "/",
+        "/overview/rate",
+        "/overview/rate?bot=alerts",
+        "/broadcasts",
         "/messages",
+        *(ask("/messages", before=before) for before in (sent, halfway)),
         *(ask("/messages", **fields) for fields in FILTERS),
+        ask("/messages", before=halfway, status="sent", bot="alerts"),
         f"/messages/{dead}",
         f"/messages/{sent}",
         f"/messages/{waits}",
@@ -26,6 +32,7 @@ def places(db: Database) -> list[str]:
         ask("/dead-letters/confirm", verb="discard", text="needle"),
         f"/dead-letters/confirm?verb=retry&id={dead}",
         "/dead-letters/batches",
+        *(f"/dead-letters/batches/{batch}" for [batch] in db.execute("SELECT id FROM outbox.batches LIMIT 1")),
         "/chats",
         *(ask("/chats", state=state) for state in ("suppressed", "backing_off", "cooling", "in_flight", "moved")),
         "/chats?chat=7",
@@ -33,6 +40,15 @@ def places(db: Database) -> list[str]:
         "/bots/default",
         "/audit",
         "/audit?who=nobody",
+    ]
+
+
+def posts(db: Database) -> list[tuple[str, dict[str, str]]]:
+    """What reads payloads, which a link cannot: the path and the form."""
+    [[dead]] = db.execute("SELECT id FROM outbox.dead_letter WHERE correlation_id = 'dead-17'")
+    return [
+        (f"/messages/{dead}/payload", {}),
+        *(("/messages", fields) for fields in SEARCHES),
     ]
 
 
@@ -45,6 +61,8 @@ FILTERS: list[dict[str, str]] = [
     {"status": "sent"},
     {"status": "dead"},
     {"status": "queued"},
+    {"status": "queued", "priority": "critical"},
+    {"priority": "high"},
     {"status": "expired", "bot": "quiet"},
     {"bot": "quiet"},
     {"chat": "7"},
@@ -67,4 +85,9 @@ DEAD_FILTERS: list[dict[str, str]] = [
     {"since": "20d", "until": "10d"},
     {"text": "needle"},
     {"text": "never-used"},
+]
+SEARCHES: list[dict[str, str]] = [
+    {"text": "needle"},
+    {"text": "never-used"},
+    {"text": "on its way", "bot": "alerts", "status": "sent"},
 ]

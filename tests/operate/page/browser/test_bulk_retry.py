@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 from outbox.operate.stage import simulator_process, worker_processes
 from tests.conftest import Database
 from tests.operate.page.browser.conftest import OpenTab
-from tests.operate.page.graves import bury
+from tests.operate.page.dead_letters import make_dead_letters
 
 COUNT = 5000
 WITHIN_MS = 120_000
@@ -29,8 +29,8 @@ async def until_sent(db: Database, number: int) -> None:
 
 
 async def test_five_thousand_dead_letters_are_retried_by_filter_and_sent(db: Database, tab: Page) -> None:
-    bury(db, COUNT, chats=500, error_class="server_error", error_text="502 Bad Gateway")
-    others = bury(db, 20, error_class="bad_request")
+    make_dead_letters(db, COUNT, chats=500, error_class="server_error", error_text="502 Bad Gateway")
+    others = make_dead_letters(db, 20, error_class="bad_request")
     db.execute("UPDATE outbox.bot SET rate = NULL, chat_interval_s = 0, group_limit = NULL")
 
     await tab.goto("/dead-letters")
@@ -63,7 +63,7 @@ async def test_five_thousand_dead_letters_are_retried_by_filter_and_sent(db: Dat
 
 
 async def test_the_way_to_a_batch_works_without_script(db: Database, page: Any, open_tab: OpenTab) -> None:
-    bury(db, 3)
+    make_dead_letters(db, 3)
     tab = await open_tab(page.url, java_script_enabled=False)
     await tab.goto("/dead-letters")
     await tab.get_by_role("checkbox").first.check()
@@ -79,7 +79,7 @@ async def test_the_way_to_a_batch_works_without_script(db: Database, page: Any, 
 
 
 async def test_a_click_and_another_one_start_one_batch(db: Database, tab: Page) -> None:
-    bury(db, 3)
+    make_dead_letters(db, 3)
     await tab.goto("/dead-letters/confirm?verb=discard")
     await tab.get_by_role("button", name="Discard 3 dead letters").dblclick()
     await tab.wait_for_url(re.compile(r"/dead-letters/batches/\d+"))
@@ -87,7 +87,7 @@ async def test_a_click_and_another_one_start_one_batch(db: Database, tab: Page) 
 
 
 async def test_the_stop_button_keeps_the_focus_while_the_page_renews_itself(db: Database, tab: Page) -> None:
-    bury(db, 3)
+    make_dead_letters(db, 3)
     await tab.goto("/dead-letters/confirm?verb=discard")
     await tab.get_by_label("At most so many per second").fill("0.001")
     await tab.get_by_role("button", name="Discard 3 dead letters").click()

@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 
 from tests.conftest import Database
 from tests.operate.page.browser.conftest import OpenTab
-from tests.operate.page.graves import bury
+from tests.operate.page.dead_letters import make_dead_letters
 
 MOST_TABS = 60
 FOCUSED = """() => {
@@ -81,7 +81,7 @@ async def test_a_table_that_scrolls_does_so_by_keyboard(small: Database, open_pa
 
 
 async def test_dead_letters_are_selected_and_confirmed_by_keyboard(db: Database, tab: Page) -> None:
-    bury(db, 2)
+    make_dead_letters(db, 2)
     await tab.goto("/dead-letters")
     for _ in range(MOST_TABS):
         found = await press_tab(tab)

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Page, Request, expect
 
+from outbox.operate.page.database import PageDatabase
 from outbox.operate.page.password import WrongPasswords
 from tests.conftest import Database
 from tests.operate.page.browser.conftest import Complaints, OpenTab
@@ -55,6 +56,12 @@ def hostile(db: Database) -> list[int]:
     return ids
 
 
+async def read_payload(tab: Page, message_id: int) -> None:
+    await tab.goto(f"/messages/{message_id}")
+    await tab.get_by_role("button", name="Show it").click()
+    await tab.locator("pre.payload").first.wait_for()
+
+
 async def is_hacked(tab: Page) -> bool:
     return bool(await tab.evaluate("'hacked' in window"))
 
@@ -65,7 +72,7 @@ async def test_whatever_a_message_holds_is_shown_as_text(
     page = await open_page(payload_readers="*")
     tab = await open_tab(page.url, viewport={"width": 375, "height": 700})
     for message_id, (name, text) in zip(hostile, HOSTILE.items(), strict=True):
-        await tab.goto(f"/messages/{message_id}?payload=1")
+        await read_payload(tab, message_id)
         # As a person sees it: what is invisible has become a name.
         seen = await tab.locator("main").inner_text()
         expected = text if name != "right to left" else "שלום مرحبا"
@@ -77,7 +84,7 @@ async def test_whatever_a_message_holds_is_shown_as_text(
     for place in ("/", "/messages", "/dead-letters", "/chats", "/audit", f"/messages?text={quote(SCRIPT)}"):
         await tab.goto(place)
         assert not await is_hacked(tab), place
-    await tab.goto(f"/messages/{hostile[3]}?payload=1")
+    await read_payload(tab, hostile[3])
     assert "U+202E" in await tab.locator("main").inner_text()
     assert TURNED[0] not in await tab.locator("main").inner_text()
 
@@ -116,6 +123,8 @@ async def stranger() -> AsyncIterator[str]:
         target, how = request.query["target"], request.query["how"]
         if how == "form":
             body = f'<form method="post" action="{target}"></form><script>document.forms[0].submit()</script>'
+        elif how == "image":
+            body = f'<img src="{target}">'
         elif how == "frame":
             body = f'<iframe src="{target}"></iframe>'
         else:
@@ -164,10 +173,41 @@ async def test_a_form_of_another_site_changes_nothing(
     assert db.execute("SELECT stopped FROM outbox.limits WHERE bot = 'default'") == [(True,)]
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize("how", ["image", "frame"])
+async def test_only_a_link_of_another_site_makes_the_database_work(
+    page: Any,
+    open_tab: OpenTab,
+    complaints: Complaints,
+    stranger: str,
+    host: str,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    complaints.expected += [page.url, "status of 403", NO_ICON, NOT_SHARED, "chrome-error:"]
+    reads: list[Any] = []
+    read_all = PageDatabase.read_all
+
+    async def count(database: PageDatabase, *queries: Any) -> Any:
+        reads.append(queries)
+        return await read_all(database, *queries)
+
+    monkeypatch.setattr(PageDatabase, "read_all", count)
+    tab = await open_tab(f"http://{host}:{urlsplit('//' + stranger).port}")
+    target = f"{page.url}/messages?text=slow"
+    async with tab.expect_event("request", is_it(target)):
+        await tab.goto(f"/?how={how}&target={quote(target)}")  # until all of it is loaded, or refused
+    assert reads == []
+    await tab.evaluate("target => { location.href = target }", target)
+    await tab.wait_for_url(target)
+    await expect(tab.get_by_role("heading", name="Messages", level=1)).to_be_visible()
+    assert len(reads) > 0
+
+
 async def test_no_other_site_frames_the_page(
     page: Any, open_tab: OpenTab, complaints: Complaints, stranger: str
 ) -> None:
-    complaints.expected += [page.url, NO_ICON, "chrome-error:"]
+    complaints.expected += [page.url, NO_ICON, "status of 403", "chrome-error:"]
     tab = await open_tab(f"http://{stranger}")
     await tab.goto(f"/?how=frame&target={quote(page.url + '/')}")
     texts = [await frame.locator("body").inner_text() for frame in tab.frames[1:]]

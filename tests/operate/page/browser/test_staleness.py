@@ -11,6 +11,11 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 SOON_MS = 20_000
+GONE = "WITH gone AS (DELETE FROM outbox.message WHERE id = %s RETURNING *)"
+DEAD = """(id, bot, chat_id, method, payload, priority, status, correlation_id, on_uncertain, created_at, scheduled_for,
+           died_at, attempts, calls, error_class, error_text)
+    SELECT id, bot, chat_id, method, payload, priority, 'dead', correlation_id, on_uncertain, created_at, now(), now(),
+           1, 1, 'bad_request', 'no' FROM gone"""
 
 
 def away(db: Any, is_away: bool) -> None:
@@ -44,6 +49,34 @@ async def test_it_brings_itself_up_to_date_and_keeps_plot_table_and_focus(db: An
     assert await tab.evaluate("document.querySelector('#plot canvas').mark") == "same"
     assert await tab.evaluate("document.activeElement.getAttribute('href')") == "/bots/default"
     assert await tab.evaluate("document.querySelector('#now details').open")
+    await expect(tab.locator("#stale")).to_be_hidden()
+
+
+async def test_the_plot_tells_the_last_step_before_anybody_points_at_one(db: Any, tab: Any) -> None:
+    await tab.goto("/")
+    legend = tab.locator("#plot .u-legend")
+    await expect(legend.locator("tr", has_text="limit").locator("td")).to_have_text("30.0/s")
+    await expect(legend.locator("tr", has_text="sent").locator("td")).to_have_text("0.0/s")
+
+
+async def test_what_has_ended_is_not_stale_and_takes_the_focus_to_no_other_button(db: Any, tab: Any) -> None:
+    [(number,)] = db.execute('SELECT outbox.send(42, \'{"text": "x"}\')')
+    await tab.clock.install()
+    await tab.goto(f"/messages/{number}")
+    await tab.get_by_role("button", name="Cancel this message").focus()
+    db.execute(f"{GONE} INSERT INTO outbox.dead_letter {DEAD}", [number])
+    await tab.clock.run_for(6000)
+    await expect(tab.get_by_role("button", name="Retry")).to_be_visible()
+    assert await tab.evaluate("document.activeElement.id") == "main"
+    await tab.get_by_role("button", name="Retry").focus()
+    await tab.clock.run_for(6000)
+    await expect(tab.get_by_role("button", name="Retry")).to_be_focused()
+    db.execute("SELECT outbox.discard(p_ids => ARRAY[%s::bigint])", [number])
+    await tab.clock.run_for(6000)
+    await expect(tab.get_by_text("How it ended")).to_be_visible()
+    await expect(tab.get_by_role("button", name="Retry")).to_have_count(0)
+    assert await tab.evaluate("document.activeElement.id") == "main"
+    await tab.clock.run_for(120_000)
     await expect(tab.locator("#stale")).to_be_hidden()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tests.conftest import Database
 
 
-def bury(
+def make_dead_letters(
     db: Database,
     count: int = 1,
     *,

@@ -98,7 +98,8 @@ class Settings(BaseSettings):
     trusted_header: str | None = Field(
         default=None,
         description="HTTP header in which a proxy names the operator, such as X-Forwarded-User. The proxy must strip it"
-        " from what comes in; only proxies of OUTBOX_TRUSTED_PROXIES are believed.",
+        " from what comes in, and without https send Host: 127.0.0.1; only proxies of OUTBOX_TRUSTED_PROXIES are"
+        " believed.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),

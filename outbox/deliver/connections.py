@@ -1,4 +1,4 @@
-"""The worker's way to PostgreSQL: two pooled connections for its calls, one of its own for listening. Never more."""
+"""The worker's way to PostgreSQL: two pooled connections for its calls, one of its own for listening."""
 
 import asyncio
 import contextlib
@@ -105,7 +105,7 @@ class Connections:
             await self._pool.putconn(connection)
 
     async def connect_alone(self) -> WorkerConnection:
-        """A connection outside the pool, for LISTEN. Raises psycopg.Error."""
+        """A connection outside the pool: for LISTEN, and for an index that takes long. Raises psycopg.Error."""
         return await WorkerConnection.connect(
             worker_conninfo(self._database_url),
             autocommit=True,

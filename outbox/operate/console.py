@@ -28,7 +28,7 @@ from outbox.database.connect import CONNECT_TIMEOUT_S, database_url
 from outbox.operate.times import in_utc
 from outbox.operate.unseen import UNSEEN
 from outbox.redact import scrub
-from outbox.settings import load_settings
+from outbox.settings import UsageError, load_settings
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -147,6 +147,25 @@ def say(line: str) -> None:
 def note(line: str) -> None:
     """Print one line for the person on stderr, where it disturbs nobody who reads stdout."""
     click.echo(f"outbox: {shown(line)}", err=True)
+
+
+def confirm(what: str, done: str, count: int) -> None:
+    """Have the person type the number of `what`, which is to be `done`.
+
+    Raises UsageError where nobody is there, CommandFailed for another answer and for Ctrl-C.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{what} would be {done}, and there is no terminal to ask at", "Add --yes, or narrow the conditions"
+        )
+    question = shown(f"{what} will be {done}. Type the number to go on")
+    try:
+        typed = click.prompt(question, default="", show_default=False, err=True)
+    except click.Abort:
+        click.echo(err=True)  # the terminal stands behind ^C
+        raise CommandFailed("nothing was changed.") from None
+    if typed.replace(",", "").strip() != str(count):
+        raise CommandFailed("that is not the number: nothing was changed.")
 
 
 def make_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:

@@ -151,15 +151,21 @@ class Housekeeper:
 
     async def _step_batches(self, duty: str, query: str) -> Any:
         until_s = self._now() + SWEEP_FOR_S
+        while await self._step_batch(duty) is not None:
+            if self._now() >= until_s:
+                break
+        return (await self._connections.call(query))[0][0]
+
+    async def _step_batch(self, duty: str) -> Any:
+        # Before the call: after one that failed it may be another batch's turn.
+        [(in_turn,)] = await self._connections.call("SELECT outbox.batch_in_turn()")
         try:
-            while await self._call_and_note(duty, "SELECT outbox.run_batches()") is not None:
-                if self._now() >= until_s:
-                    break
+            return await self._call_and_note(duty, "SELECT outbox.run_batches()")
         except (AnswerLostError, psycopg.Error) as error:
             # Rolled back: else the same batch would come first again, and nobody would know why nothing goes on.
-            await self._note("outbox.note_batch_error(%s)", [describe(error)])
+            if in_turn is not None:
+                await self._note("outbox.note_batch_error(%s, %s)", [in_turn, describe(error)])
             raise
-        return (await self._connections.call(query))[0][0]
 
     async def _repair(self) -> None:
         repaired = await self._duty("repair", self._call_long, "SELECT outbox.repair()")
@@ -175,7 +181,7 @@ class Housekeeper:
         rows = await self._connections.call(f"{query}, outbox.note_duty(%s, NULL)", [duty])
         return rows[0][0]
 
-    async def _call_long(self, duty: str, query: str, within_s: float = LONG_S) -> Any:
+    async def _call_long(self, duty: str, query: str) -> Any:
         # In one statement where it does without its own timeout, which takes four.
         if duty not in self._slow:
             try:
@@ -185,17 +191,31 @@ class Housekeeper:
         async with self._long:
             if not self.holds:
                 return None
-            rows = await self._connections.call_long(f"{query}, outbox.note_duty(%s, NULL)", [duty], within_s=within_s)
+            rows = await self._connections.call_long(f"{query}, outbox.note_duty(%s, NULL)", [duty], within_s=LONG_S)
         return rows[0][0]
 
     async def _build(self, duty: str, query: str) -> Any:
-        return await self._call_long(duty, query, INDEX_S)
+        if duty not in self._slow:
+            try:
+                return await self._call_and_note(duty, query)
+            except (psycopg.errors.QueryCanceled, AnswerLostError):
+                self._slow.add(duty)
+        if not self.holds:
+            return None
+        # On a connection of its own: for an hour neither messages nor other long duties can do without one of the two.
+        async with await self._connections.connect_alone() as connection, connection.transaction():
+            await connection.execute("SELECT set_config('statement_timeout', %s, true)", [str(round(INDEX_S * 1000))])
+            cursor = await connection.execute(f"{query}, outbox.note_duty(%s, NULL)".encode(), [duty])
+            [(built, _)] = await cursor.fetchall()
+        if not built:
+            self._slow.discard(duty)
+        return built
 
     async def _note_failure(self, duty: str, error: BaseException) -> None:
         if not isinstance(error, DatabaseAwayError):
             await self._note("outbox.note_duty(%s, %s)", [duty, describe(error)])
 
-    async def _note(self, call: str, parameters: list[str]) -> None:
+    async def _note(self, call: str, parameters: list[Any]) -> None:
         # If this fails too, the log has the first error.
         with contextlib.suppress(*_FAILURES):
             await self._connections.call(f"SELECT {call}", parameters)

@@ -111,20 +111,19 @@ class SentFile:
                 if isinstance(error, psycopg.Error):
                     lost = error
         self._tell_refused(stored.refused)
-        stopped = lost is not None or asked.number is not None or (stored.refused.count > 0 and not skip_bad)
         if self._as_json:
             print_json(
                 {"stored": stored.messages, "repeated": stored.repeated, "last_line": stored.last_line}
-                | {"complete": not stopped, "unsure_until_line": stored.unsure_until or None}
+                | {"complete": stored.complete, "unsure_until_line": stored.unsure_until or None}
                 | _refusals(stored.refused)
             )
         else:
             say(_told(stored, left_out=stored.refused.count if skip_bad else 0))
-        if not stopped:
+        if stored.complete:
             return 0
         if lost is not None:
             note(explain(lost))
-        note(_how_to_go_on(self._name, checked, stored))
+        note(_how_to_go_on(self._name, checked, stored, "the connection broke" if lost else "it was interrupted"))
         return 1 if asked.number is None else 128 + asked.number
 
     def _lines(self) -> Iterator[Line]:
@@ -162,13 +161,13 @@ def _bad_lines(count: int) -> str:
     return "1 bad line" if count == 1 else f"{count:,} bad lines"
 
 
-def _how_to_go_on(name: str, checked: Checked, stored: Stored) -> str:
+def _how_to_go_on(name: str, checked: Checked, stored: Stored, what_happened: str) -> str:
     after = stored.last_line + 1
     if checked.keyed == checked.messages:
         return f"stopped after line {stored.last_line} of {name}. Send it again: its keys keep it from coming twice."
     if stored.unsure_until:
         return (
-            f"lines {after} to {stored.unsure_until} of {name} may be stored or not: the connection broke during the"
+            f"lines {after} to {stored.unsure_until} of {name} may be stored or not: {what_happened} during the"
             f" commit. Look in outbox.history, then go on with --from-line {after} or {stored.unsure_until + 1}."
         )
     return f"{name} is stored up to line {stored.last_line}. Go on with the same command and --from-line {after}."

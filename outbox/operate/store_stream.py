@@ -61,9 +61,16 @@ class Stored:
     """Messages whose idempotency key was used already."""
     last_line: int = 0
     """All lines up to this one are dealt with, and committed."""
-    unsure_until: int = 0
-    """Above 0: the connection broke during a commit, so that the lines up to this one may be stored as well."""
+    committing_until: int = 0
+    """The last line of the newest batch whose commit began and did not certainly fail."""
+    complete: bool = False
+    """Whether no line is left."""
     refused: Refused = field(default_factory=Refused)
+
+    @property
+    def unsure_until(self) -> int:
+        """Above 0: a commit broke off, so that the lines up to this one may be stored as well."""
+        return self.committing_until if self.committing_until > self.last_line else 0
 
 
 class StopAsked:
@@ -119,11 +126,13 @@ def store_stream(
     """Store batch after batch, writing into `stored` what is committed; yield how many lines were dealt with.
 
     Ends early when `asked` says so, or, unless `skip_bad`, at a line that is refused, which is in `stored` then. Raises
-    psycopg.Error when the database goes away.
+    psycopg.Error when the database goes away. `stored` is true wherever it is interrupted.
     """
     rest = iter(lines)
     dealt_with = 0
-    while asked.number is None and (batch := list(islice(rest, BATCH))):
+    batch = list(islice(rest, BATCH))
+    stored.complete = not batch
+    while batch and asked.number is None:
         if not skip_bad and (bad := [line for line in batch if line.message is None]):
             stored.refused.add(bad[0])  # only where the file has changed since it was checked
             return
@@ -131,13 +140,14 @@ def store_stream(
             return
         dealt_with += len(batch)
         stored.last_line = batch[-1].number
+        batch = list(islice(rest, BATCH))
+        stored.complete = not batch
         yield dealt_with
 
 
 def _store(connection: Connection, batch: list[Line], stored: Stored, *, skip_bad: bool) -> bool:
     """Store a batch, or nothing of it. False: a line is refused."""
     good = [line for line in batch if line.message is not None]
-    committing = False
     refused: list[Line] = []
     try:
         with connection.transaction():
@@ -148,10 +158,10 @@ def _store(connection: Connection, batch: list[Line], stored: Stored, *, skip_ba
                 ids, refused = _store_one_by_one(connection, good)
                 if refused and not skip_bad:
                     raise psycopg.Rollback from None
-            committing = True
-    except psycopg.OperationalError:
-        if committing:
-            stored.unsure_until = batch[-1].number
+            stored.committing_until = batch[-1].number
+    except psycopg.DatabaseError as error:
+        if not isinstance(error, psycopg.OperationalError):  # an answer: the commit was refused
+            stored.committing_until = 0
         raise
     for line in [*(line for line in batch if line.message is None), *refused]:
         stored.refused.add(line)

@@ -3,9 +3,9 @@
 -- after a failed attempt; cooling: was sent to a moment ago, or told to wait (429). p_state NULL: any, the first of these
 -- that holds or ready; so one chat is asked for with p_chat_id, also one that was never sent to. waiting is counted up to
 -- 1,000.
--- Locks: nothing.  Cost: suppressed, moved and one chat: an index. Of any state, those of one bot: the keys of 2 million
--- chats at most. The rest reads the first 400 MB of outbox.chat, about 2
--- million chats: an index on what each send changes would cost more.
+-- Locks: nothing.  Cost: suppressed, moved and one chat: an index. Of those, and of any state, the chats of one bot: the keys
+-- of 2 million at most. The rest reads the first 400 MB of outbox.chat, about 2 million chats: an index on what each send
+-- changes would cost more; outbox.chats_are_read_whole says whether these are all.
 CREATE OR REPLACE FUNCTION outbox.find_chats(
     p_state text DEFAULT NULL, p_bot text DEFAULT NULL, p_chat_id text DEFAULT NULL, p_after text DEFAULT NULL,
     p_limit int DEFAULT 50)
@@ -63,15 +63,15 @@ BEGIN
      ORDER BY c.chat_id, c.bot;
 END $$;
 COMMENT ON FUNCTION outbox.find_chats IS
-    'Chats that are suppressed, moved, in_flight, backing_off or cooling, by chat_id; or one chat, in whatever state (ready: none of these). waiting: counted up to 1,000. in_flight, backing_off and cooling are looked for among the first 2 million chats, those of a bot in any state among the next 2 million. Next page: p_after, the last chat_id.';
+    'Chats that are suppressed, moved, in_flight, backing_off or cooling, by chat_id; or one chat, in whatever state (ready: none of these). waiting: counted up to 1,000. in_flight, backing_off and cooling are looked for among the first 2 million chats (outbox.chats_are_read_whole says whether these are all), those of a bot among the next 2 million. Next page: p_after, the last chat_id.';
 
 -- Promise: chats that an index leads to: one, those suppressed or moved, or all, by chat_id; all bots of the last one.
--- Locks: nothing.  Cost: index entries up to the limit; for all chats of a bot, which have no index, those of 2 million.
+-- Locks: nothing.  Cost: index entries up to the limit; for the chats of a bot, which have no index, those of 2 million.
 CREATE OR REPLACE FUNCTION outbox.chats_by_index(
     p_state text, p_bot text, p_chat_id text, p_after text, p_now timestamptz, p_limit int) RETURNS outbox.chat[]
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-SET jit = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     v_slice CONSTANT int := 100000;
     v_from text := coalesce(p_after || chr(1), '');  -- the first behind it
@@ -91,15 +91,23 @@ BEGIN
                AND NOT EXISTS (SELECT FROM outbox.chat c WHERE c.chat_id = p_chat_id AND c.bot = o.bot));
     ELSIF p_state = 'suppressed' THEN
         RETURN ARRAY(
-            SELECT c FROM outbox.chat c
-             WHERE c.suppressed_until IS NOT NULL AND c.suppressed_until > p_now AND (p_bot IS NULL OR c.bot = p_bot)
-               AND c.chat_id > coalesce(p_after, '')
-             ORDER BY c.chat_id FETCH FIRST p_limit ROWS WITH TIES);
+            SELECT x.c
+              FROM (SELECT c.chat_id, c.bot FROM outbox.chat c
+                     WHERE c.suppressed_until IS NOT NULL AND c.chat_id > coalesce(p_after, '')
+                     ORDER BY c.chat_id, c.bot LIMIT 2000000) k
+             CROSS JOIN LATERAL (SELECT c FROM outbox.chat c
+                                  WHERE c.chat_id = k.chat_id AND c.bot = k.bot AND c.suppressed_until > p_now) x
+             WHERE p_bot IS NULL OR k.bot = p_bot
+             ORDER BY k.chat_id FETCH FIRST p_limit ROWS WITH TIES);
     ELSIF p_state = 'moved' THEN
         RETURN ARRAY(
-            SELECT c FROM outbox.chat c
-             WHERE c.moved_to IS NOT NULL AND (p_bot IS NULL OR c.bot = p_bot) AND c.chat_id > coalesce(p_after, '')
-             ORDER BY c.chat_id FETCH FIRST p_limit ROWS WITH TIES);
+            SELECT x.c
+              FROM (SELECT c.chat_id, c.bot FROM outbox.chat c
+                     WHERE c.moved_to IS NOT NULL AND c.chat_id > coalesce(p_after, '')
+                     ORDER BY c.chat_id, c.bot LIMIT 2000000) k
+             CROSS JOIN LATERAL (SELECT c FROM outbox.chat c WHERE c.chat_id = k.chat_id AND c.bot = k.bot) x
+             WHERE p_bot IS NULL OR k.bot = p_bot
+             ORDER BY k.chat_id FETCH FIRST p_limit ROWS WITH TIES);
     ELSIF p_bot IS NULL THEN
         RETURN ARRAY(
             SELECT c FROM outbox.chat c WHERE c.chat_id >= v_from ORDER BY c.chat_id FETCH FIRST p_limit ROWS WITH TIES);
@@ -122,6 +130,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION outbox.chats_by_index IS 'Chats that an index leads to. Part of find_chats.';
 
+-- Promise: how many pages of outbox.chat are read for what no index knows.  Locks: nothing.  Cost: none.
+CREATE OR REPLACE FUNCTION outbox.chat_pages_read() RETURNS int
+LANGUAGE sql IMMUTABLE AS $$ SELECT 50000 $$;
+COMMENT ON FUNCTION outbox.chat_pages_read IS 'Pages of outbox.chat that are read whole. Part of find_messages and find_chats.';
+
+-- Promise: whether find_chats looks at all chats for those in flight, backing off or cooling, and find_messages for what is
+-- being sent; false: some chats, and what is being sent to them, may be missing.  Locks: nothing.  Cost: the size of a file.
+CREATE OR REPLACE FUNCTION outbox.chats_are_read_whole() RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_relation_size('outbox.chat') <= outbox.chat_pages_read() * current_setting('block_size')::bigint
+$$;
+COMMENT ON FUNCTION outbox.chats_are_read_whole IS
+    'Whether find_chats (in_flight, backing_off, cooling) and find_messages (sending) look at all chats: of more than about 2 million some may be missing.';
+
 -- Promise: chats in flight, backing off or cooling, by chat_id; all bots of the last one.
 -- Locks: nothing.  Cost: reads the first 400 MB of outbox.chat.
 CREATE OR REPLACE FUNCTION outbox.chats_by_reading(
@@ -132,7 +154,8 @@ SET max_parallel_workers_per_gather = 0 SET jit = off AS $$
 BEGIN
     RETURN ARRAY(
         SELECT c FROM outbox.chat c
-         WHERE c.ctid < '(50000,0)' AND (p_bot IS NULL OR c.bot = p_bot) AND (p_after IS NULL OR c.chat_id > p_after)
+         WHERE c.ctid < format('(%s,0)', outbox.chat_pages_read())::tid
+           AND (p_bot IS NULL OR c.bot = p_bot) AND (p_after IS NULL OR c.chat_id > p_after)
            AND CASE p_state
                    WHEN 'in_flight' THEN c.in_flight IS NOT NULL
                    WHEN 'cooling' THEN c.next_send_at > p_now

@@ -71,26 +71,36 @@ END $$;
 COMMENT ON FUNCTION outbox.dead_letter_groups IS
     'Dead letters by the conditions of outbox.retry, counted per bot, error_class and status, with the newest of each as a sample; of the newest 100,000 in that time.';
 
--- Promise: how many dead letters outbox.retry and outbox.discard would take, called until none is left.
--- Locks: nothing.  Cost: reads the dead letters that lie in that time.
+-- Promise: how many dead letters outbox.retry and outbox.discard would take, called until none is left; p_most: so many or
+-- more.
+-- Locks: nothing.  Cost: reads the dead letters that lie in that time, the newest first, until p_most meet the conditions.
 CREATE OR REPLACE FUNCTION outbox.count_dead_letters(
     p_bot text DEFAULT NULL, p_class text DEFAULT NULL, p_tag text DEFAULT NULL, p_since timestamptz DEFAULT NULL,
-    p_until timestamptz DEFAULT NULL, p_text text DEFAULT NULL, p_status text DEFAULT NULL, p_ids bigint[] DEFAULT NULL)
+    p_until timestamptz DEFAULT NULL, p_text text DEFAULT NULL, p_status text DEFAULT NULL, p_ids bigint[] DEFAULT NULL,
+    p_most int DEFAULT 100000)
 RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_incremental_sort = off SET jit = off AS $$
 BEGIN
-    IF p_ids IS NOT NULL THEN
-        RETURN (SELECT count(*) FROM outbox.dead_letter d
-                 WHERE d.id = ANY (p_ids) AND coalesce(d.died_at >= p_since, true) AND coalesce(d.died_at < p_until, true)
-                   AND outbox.is_such_a_dead_letter(d, p_bot, p_class, p_tag, p_text, p_status));
+    IF p_most IS NULL OR p_most < 1 THEN
+        RAISE EXCEPTION 'p_most % is no number to count up to', coalesce(p_most::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Count up to 1 or more, such as 100000.';
     END IF;
-    RETURN (SELECT count(*) FROM outbox.walk_dead_letters(p_since, p_until, NULL, NULL, NULL) d
-             WHERE outbox.is_such_a_dead_letter(d, p_bot, p_class, p_tag, p_text, p_status));
+    IF p_ids IS NOT NULL THEN
+        RETURN (SELECT count(*)
+                  FROM (SELECT FROM outbox.dead_letter d
+                         WHERE d.id = ANY (p_ids) AND coalesce(d.died_at >= p_since, true)
+                           AND coalesce(d.died_at < p_until, true)
+                           AND outbox.is_such_a_dead_letter(d, p_bot, p_class, p_tag, p_text, p_status)
+                         LIMIT p_most) x);
+    END IF;
+    RETURN (SELECT count(*)
+              FROM (SELECT FROM outbox.walk_dead_letters(p_since, p_until, NULL, NULL, NULL) d
+                     WHERE outbox.is_such_a_dead_letter(d, p_bot, p_class, p_tag, p_text, p_status) LIMIT p_most) x);
 END $$;
 COMMENT ON FUNCTION outbox.count_dead_letters IS
-    'How many dead letters meet the conditions of outbox.retry and outbox.discard, all of them: a dry run without p_limit.';
+    'How many dead letters meet the conditions of outbox.retry and outbox.discard, counted up to p_most: that many or more. A dry run without p_limit.';
 
 -- Promise: dead letters by time of death, newest first, before a place in that order.
 -- Locks: nothing.  Cost: index entries up to the limit. One SELECT and no SET: planned with its caller.

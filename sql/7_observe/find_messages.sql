@@ -23,7 +23,8 @@ COMMENT ON FUNCTION outbox.find_messages IS
     'Messages by status (several), bot, chat, tag, correlation id, error class, time of writing (since, until), text and priority, newest first; all conditions given must hold. Text: part of error_text, tag or correlation_id, in any case, of the newest 20,000 that meet the rest. Of what no index leads to, the newest 100,000 are looked at; outbox.search_messages says whether that was all. A transaction that stayed open for more than 10 minutes may hide at the end of a time. Next page: p_before_id, the last id.';
 
 -- Promise: the same, and on each row how far the search went: complete, or only back to reached_id, written at reached_at:
--- of older messages not all were looked at. One row without an id says that where nothing was found.
+-- of older messages not all were looked at. One row without an id says that where nothing was found. Not complete and
+-- without reached_id: of what is being sent any may be missing, see outbox.chats_are_read_whole.
 -- Locks: nothing.  Cost: that of find_messages.
 CREATE OR REPLACE FUNCTION outbox.search_messages(
     p_status text[] DEFAULT NULL, p_bot text DEFAULT NULL, p_chat_id text DEFAULT NULL, p_tag text DEFAULT NULL,

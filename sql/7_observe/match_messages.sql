@@ -2,7 +2,7 @@
 -- in. text is looked for, in any case and without wildcards, in error_text, tag and correlation_id (and the payload, of
 -- 20 MB of them, where p_in_payload says so) of the newest 20,000 that meet the rest. since and until are about created_at.
 -- Behind them, not is_match, the newest message at which a limit ended the search: of it and older ones not all were
--- looked at.
+-- looked at. Of what is being sent, where not all chats are read, any may be missing: then the greatest id that can be.
 -- Locks: nothing.  Cost: that of the index with the fewest entries for one of the conditions, of which no more than the
 -- newest 100,000 in each table are looked at (docs/decisions/0012). So a condition without an index of its own (a
 -- priority, a bot or class that waits, several together) may leave out older ones; nothing else does.
@@ -184,6 +184,10 @@ BEGIN
                          SELECT f.id FROM outbox.walk_finished(v_ended_by, v.value, v_from, v_below, v_walk + 1) f
                          OFFSET v_walk) f)) e;
     END IF;
+    -- Of what is being sent any may be missing, the newest as well.
+    IF v_sending IS NOT NULL AND NOT outbox.chats_are_read_whole() THEN
+        v_found.end_id := 9223372036854775807;
+    END IF;
     IF v_found.end_id IS NOT NULL THEN
         RETURN QUERY SELECT v_found.end_id, NULL, NULL::timestamptz, false;
     END IF;
@@ -195,6 +199,7 @@ COMMENT ON FUNCTION outbox.match_messages IS 'Finds messages by the conditions o
 -- would cost more.
 CREATE OR REPLACE FUNCTION outbox.chats_in_flight() RETURNS SETOF outbox.chat
 LANGUAGE sql STABLE SET enable_indexscan = off SET jit = off AS $$
-    SELECT c.* FROM outbox.chat c WHERE c.in_flight IS NOT NULL AND c.ctid < '(50000,0)'
+    SELECT c.* FROM outbox.chat c
+     WHERE c.in_flight IS NOT NULL AND c.ctid < format('(%s,0)', outbox.chat_pages_read())::tid
 $$;
 COMMENT ON FUNCTION outbox.chats_in_flight IS 'Lanes with a message in flight. Part of find_messages and find_chats.';

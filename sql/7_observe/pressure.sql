@@ -101,8 +101,9 @@ BEGIN
                             CASE WHEN k.breaker = 'open' AND k.breaker_until > p_now THEN k.breaker_until END);
     waits_for := CASE WHEN k.stopped THEN 'stopped'
                       WHEN k.unauthorised THEN 'unauthorised'
-                      WHEN NOT EXISTS (SELECT FROM outbox.worker w WHERE w.ended_at IS NULL AND w.lease_until > p_now
-                                                                     AND k.bot = ANY (w.bots)) THEN 'no worker'
+                      WHEN NOT EXISTS (SELECT FROM outbox.worker w
+                                        WHERE w.ended_at IS NULL AND outbox.lease_ends_at(w.lease_until) > p_now
+                                          AND k.bot = ANY (w.bots)) THEN 'no worker'
                       WHEN k.paused_until > p_now AND k.paused_until = waits_until THEN 'paused'
                       WHEN k.breaker = 'open' AND k.breaker_until > p_now THEN 'breaker open'
                       WHEN k.breaker <> 'closed' THEN 'breaker half-open' END;

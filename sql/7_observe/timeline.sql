@@ -2,7 +2,8 @@
 -- an operator, a cancel that was asked for, sending just now, ended. Nothing for an unknown id. No payload.
 -- Locks: nothing.  Cost: one index probe per kept day; the last 1,000 attempts; the last 10,000 rows of audit.
 -- A retry leaves no trace but its conditions, in audit: told are those that name the message, and those whose conditions it
--- met after a failure that may have been its end.
+-- met after a failure that may have been its end. Of a batch only that it was started: it may have been stopped before it
+-- came to the message.
 -- A wait's waits_until: what Telegram asked for, or when it was really tried again; of the last one, when it will be.
 CREATE OR REPLACE FUNCTION outbox.timeline(p_id bigint)
 RETURNS TABLE (at timestamptz, what text, details text, worker text, duration_s float8, http_status int,
@@ -33,7 +34,9 @@ BEGIN
           FROM outbox.finished f WHERE f.id = p_id),
     tried AS MATERIALIZED (
         SELECT a.*, coalesce(a.started_at, a.answered_at) AS at,
-               lead(coalesce(a.started_at, a.answered_at)) OVER (ORDER BY a.answered_at, a.attempt) AS next_at
+               lead(coalesce(a.started_at, a.answered_at)) OVER (ORDER BY a.answered_at, a.attempt) AS next_at,
+               count(*) FILTER (WHERE a.outcome <> 'wait') OVER (ORDER BY a.answered_at)
+                   >= (SELECT o.max_attempts FROM outbox.bot o WHERE o.bot = a.bot) AS was_last
           FROM (SELECT a.* FROM outbox.attempt a
                  WHERE a.message_id = p_id ORDER BY a.answered_at DESC, a.attempt DESC LIMIT 1000) a),
     retried AS MATERIALIZED (
@@ -49,10 +52,11 @@ BEGIN
                          AND EXISTS (
                             SELECT FROM tried t
                              WHERE t.answered_at < a.at AND coalesce(t.next_at > a.at, true)
-                               AND (t.outcome IN ('dead', 'uncertain')
-                                    OR (SELECT count(*) FROM tried x
-                                         WHERE x.outcome <> 'wait' AND x.answered_at <= t.answered_at)
-                                       >= (SELECT o.max_attempts FROM outbox.bot o WHERE o.bot = k.bot))
+                               AND (t.outcome IN ('dead', 'uncertain') OR t.was_last)
+                               AND CASE a.filter ->> 'status'
+                                       WHEN 'uncertain' THEN t.outcome = 'uncertain'
+                                       -- The last of one that was not held ends as dead, whatever it was.
+                                       WHEN 'dead' THEN t.outcome <> 'uncertain' OR t.was_last ELSE true END
                                AND (a.filter ->> 'class' IS NULL OR a.filter ->> 'class' = t.error_class)
                                AND t.answered_at >= coalesce((a.filter ->> 'since')::timestamptz, '-infinity')
                                AND t.answered_at < coalesce((a.filter ->> 'until')::timestamptz, 'infinity')
@@ -89,8 +93,9 @@ BEGIN
            AND NOT EXISTS (SELECT FROM retried r WHERE r.at > t.answered_at AND coalesce(r.at < t.next_at, true))
            AND (t.next_at IS NOT NULL OR EXISTS (SELECT FROM known k WHERE k.status IS NULL AND NOT coalesce(k.is_sending, false)))
         UNION ALL
-        SELECT r.at, 5, 'retried', format('a dead letter was put back into its lane by %s', r.who)
-                                   || coalesce(', in batch ' || r.batch, ''), NULL, NULL, NULL, NULL
+        SELECT r.at, 5, 'retried',
+               CASE WHEN r.batch IS NULL THEN format('a dead letter was put back into its lane by %s', r.who)
+                    ELSE format('batch %s (retry) was started by %s', r.batch, r.who) END, NULL, NULL, NULL, NULL
           FROM retried r
         UNION ALL
         SELECT q.requested_at, 5, 'cancel asked for', 'by ' || q.requested_by, NULL, NULL, NULL, NULL
@@ -118,4 +123,4 @@ BEGIN
      ORDER BY s.at, s.place;
 END $$;
 COMMENT ON FUNCTION outbox.timeline IS
-    'What happened to one message in order of time: what is accepted, scheduled, attempt (number, outcome, class, text), wait (until waits_until), retried (by an operator), cancel asked for, sending or ended. The last 1,000 attempts. No payload.';
+    'What happened to one message in order of time: what is accepted, scheduled, attempt (number, outcome, class, text), wait (until waits_until), retried (by an operator; of a batch, that it was started), cancel asked for, sending or ended. The last 1,000 attempts. No payload.';

@@ -88,7 +88,8 @@ BEGIN
                    ('index_history', NULL, NULL, 'index_history')) d (duty, every, late, call)
       LEFT JOIN outbox.housekeeping h ON h.duty = d.duty
      -- A duty that never ran is not late while the first worker has only begun.
-     WHERE h.last_error IS NOT NULL
+     -- The last batch may have been stopped: then nobody runs what would clear its error.
+     WHERE h.last_error IS NOT NULL AND (d.duty <> 'batches' OR outbox.batch_is_due())
         OR coalesce(h.last_run_at, (SELECT min(w.started_at) FROM outbox.worker w), v_now) < v_now - d.late;
     v_is_sound := NOT FOUND;
     RETURN QUERY

@@ -2,7 +2,8 @@
 -- last act, just before the commit: whatever it waits for before that, delivery goes on. Returns how many were made.
 -- Locks, in order: EXCLUSIVE on chat, then SHARE on dead_letter, finished, attempt, until the commit; none when nothing
 -- is missing. EXCLUSIVE, so that FOR UPDATE waits as well: who delivers locks chats first, then writes to the other three,
--- then to chat. Behind SHARE a complete would have written to finished and wait for chat, and this for finished.
+-- then to chat. Behind SHARE a complete would have written to finished and wait for chat, and this for finished. Who goes
+-- the other way round (outbox.forget) takes the key of migrations first.
 -- Cost: what is made; results and claims wait for it, see docs/upgrading.md. Days that are there: outbox.index_history.
 CREATE OR REPLACE FUNCTION outbox.make_indexes() RETURNS int
 LANGUAGE plpgsql AS $$

@@ -38,18 +38,16 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION outbox.batch_is_due IS 'Whether outbox.run_batches has something to do, now or later. For housekeeping.';
 
--- Promise: run_batches failed and could not say so itself, as when its answer was lost: the batch whose turn it is has the
--- error, takes half a step and lets the others go first.  Locks and Cost: as run_batches with nothing to move.
-CREATE OR REPLACE FUNCTION outbox.note_batch_error(p_error text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    b outbox.batch := outbox.lock_batch();
-BEGIN
+-- Promise: run_batches failed and could not say so itself, as when its answer was lost: the batch whose turn it was
+-- (outbox.batch_in_turn, asked before) has the error, takes half a step and lets the others go first. One that has ended,
+-- or that somebody takes further just now, is left alone.  Locks: the batch, SKIP LOCKED.  Cost: one row.
+CREATE OR REPLACE FUNCTION outbox.note_batch_error(p_id bigint, p_error text) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE outbox.batch x
-       SET last_error = left(p_error, 500), step_size = greatest(1, b.step_size / 2),
+       SET last_error = left(p_error, 500), step_size = greatest(1, x.step_size / 2),
            due_at = outbox.clock() + interval '1 s'
-     WHERE x.id = b.id;
-END $$;
+     WHERE x.id = (SELECT b.id FROM outbox.batch b WHERE b.id = p_id AND b.finished_at IS NULL FOR UPDATE SKIP LOCKED)
+$$;
 COMMENT ON FUNCTION outbox.note_batch_error IS 'Writes an error that run_batches could not write into its batch. For housekeeping.';
 
 -- Promise: the batch that is due for longest, held by the caller from now on; NULL: none is due.
@@ -60,6 +58,14 @@ LANGUAGE sql VOLATILE AS $$
      ORDER BY b.due_at, b.id LIMIT 1 FOR UPDATE SKIP LOCKED
 $$;
 COMMENT ON FUNCTION outbox.lock_batch IS 'Takes the batch whose turn it is. Part of run_batches.';
+
+-- Promise: the batch that run_batches takes next, for who must say which one it was when the answer is lost; NULL: none.
+-- Locks and Cost: as run_batches with nothing to move.
+CREATE OR REPLACE FUNCTION outbox.batch_in_turn() RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (outbox.lock_batch()).id
+$$;
+COMMENT ON FUNCTION outbox.batch_in_turn IS 'The batch of dead letters whose turn it is. For housekeeping, before run_batches.';
 
 -- Promise: one step of one batch; how many dead letters it moved.  Locks and Cost: see run_batches.
 CREATE OR REPLACE FUNCTION outbox.step_batch(b outbox.batch) RETURNS bigint

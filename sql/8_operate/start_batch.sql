@@ -2,7 +2,8 @@
 -- before this moment, oldest first, at most p_per_s in a second (NULL: as fast as it goes), whoever restarts meanwhile.
 -- What dies later, also of those it has retried, is no part of it. Returns its number in outbox.batches. A second call with
 -- the same p_key starts nothing and returns the number of the first.
--- Locks: with a key, calls with the same one wait for each other.  Cost: counts what it will take; one row; audited.
+-- Locks: with a key, calls with the same one wait for each other.  Cost: counts what it will take, up to 100,000: total is
+-- so many or more; one row; audited.
 CREATE OR REPLACE FUNCTION outbox.start_batch(
     p_verb text, p_ids bigint[] DEFAULT NULL, p_bot text DEFAULT NULL, p_class text DEFAULT NULL,
     p_tag text DEFAULT NULL, p_since timestamptz DEFAULT NULL, p_until timestamptz DEFAULT NULL,

@@ -67,6 +67,7 @@ BEGIN
                               'outbox.search_reach, outbox.shape(text), outbox.timeline(bigint), '
                               'outbox.find_dead_letters, outbox.dead_letter_groups, outbox.dead_letter_reach, '
                               'outbox.count_dead_letters, outbox.find_chats(text, text, text, text, int), '
+                              'outbox.chats_are_read_whole(), '
                               'outbox.rate_series(int, int), outbox.outcomes(int), outbox.lacks_index(text, timestamptz), '
                               'outbox.house_is_kept(), outbox.lease_ends_at(timestamptz)'),
             ('outbox_reader', 'EXECUTE ON FUNCTION outbox.clock(), outbox.lane_waits_until(outbox.chat, smallint), '

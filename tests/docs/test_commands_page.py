@@ -12,13 +12,13 @@ import pytest
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 BLOCK = re.compile(r"<!-- tour: (.+?) -->\n```\n(.*?)```\n<!-- end -->", re.DOTALL)
 HEADS = {
-    "outbox stats": "bots, last minute",
-    "outbox shape": "priority +total",
-    "outbox show": "time +what",
-    "outbox explain": "will be sent",
-    "outbox dead list": "bot +class",
-    "outbox doctor": "ok +connection",
-    "outbox bot list": "bot +state",
+    "outbox stats": ("bots, last minute",),
+    "outbox shape": ("priority +total",),
+    "outbox show": ("time +what",),
+    "outbox explain": ("will be sent",),
+    "outbox dead list": ("bot +class",),
+    "outbox doctor": ("ok +connection", "ok +release"),
+    "outbox bot list": ("bot +state",),
 }
 
 
@@ -29,9 +29,9 @@ def test_each_block_is_of_the_command_over_it_and_fits_a_screen(line: str, block
     assert rest
     assert max(map(len, rest)) <= 120
     assert not any("\x1b" in text or "━" in text or text != text.rstrip() for text in rest)
-    for command, head in HEADS.items():
-        if line.startswith(command):
-            assert any(re.match(head, text) for text in rest), f"run docs/tour.py: {head!r} is printed no more"
+    for command, heads in HEADS.items():
+        for head in heads if line.startswith(command) else ():
+            assert any(re.match(head, text) for text in rest), f"run docs/tour.py: {head!r} is not printed"
 
 
 @pytest.mark.parametrize("line", re.findall(r"`(outbox [a-z][^`]*)`", PAGE))

@@ -60,7 +60,7 @@ def test_no_question_reads_a_whole_table(db: Database, full: Connection, questio
 
 def test_why_a_message_waits_is_told_without_reading_what_waits_for_others(full: Connection) -> None:
     """No worker serves the bot: when its turn comes is not told. And another bot's wakeups are not its queue."""
-    full.execute("UPDATE outbox.worker SET lease_until = outbox.clock() - interval '1 s'")
+    full.execute("UPDATE outbox.worker SET ended_at = outbox.clock()")
     full.execute("INSERT INTO outbox.bot (bot) VALUES ('quiet')")
     message = insert(full, 7, bot="quiet")
     full.execute("UPDATE outbox.message SET next_attempt_at = now() WHERE id = %s", [message])

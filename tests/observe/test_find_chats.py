@@ -153,6 +153,50 @@ def test_the_chats_of_one_bot_are_found_behind_a_hundred_thousand_of_others(conn
     assert [row["chat_id"] for row in find(connection, None, bot="alerts")] == seen
 
 
+@pytest.mark.parametrize("state", ["suppressed", "moved"])
+def test_of_one_bot_s_chats_in_a_state_only_the_keys_of_others_are_read(connection: Connection, state: str) -> None:
+    add_bot(connection, "alerts")
+    connection.execute(
+        "INSERT INTO outbox.chat (chat_id, bot, suppressed_until, moved_to)"
+        " SELECT (10000 + i)::text, CASE WHEN i > 2995 THEN 'alerts' ELSE 'default' END, now() + interval '1 d', '5'"
+        "   FROM generate_series(1, 3000) i"
+    )
+    connection.execute("VACUUM outbox.chat")  # as autovacuum does: the index says by itself that a row is there
+    query = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'outbox.chat'::regclass"
+    with connection.transaction():
+        assert [row["bot"] for row in find(connection, state, bot="alerts", limit=3)] == ["alerts"] * 3
+        [(read,)] = connection.execute(query).fetchall()
+    assert read < 100
+    # A walk that finds nothing ends as well: after two million, here ten.
+    [(walk,)] = connection.execute("SELECT pg_get_functiondef('outbox.chats_by_index'::regproc)").fetchall()
+    connection.execute(walk.replace("LIMIT 2000000", "LIMIT 10"))
+    assert find(connection, state, bot="alerts") == []
+    assert len(find(connection, state, bot="alerts", after="12995")) == 5
+
+
+@pytest.mark.parametrize("state", ["in_flight", "backing_off", "cooling"])
+def test_whether_all_chats_are_read_for_a_state_is_told(connection: Connection, state: str) -> None:
+    connection.execute(
+        "INSERT INTO outbox.chat (chat_id, bot, in_flight, next_send_at, backoff_until)"
+        " SELECT i::text, 'default', i, now() + interval '1 d', array_fill(now() + interval '1 d', ARRAY[4])"
+        "   FROM generate_series(1, 500) i"
+    )
+    told = "SELECT outbox.chats_are_read_whole()"
+    assert len(find(connection, state, limit=1000)) == 500
+    assert connection.execute(told).fetchall() == [(True,)]
+    read_one_page(connection)
+    assert 0 < len(find(connection, state, limit=1000)) < 500
+    connection.execute("SET ROLE outbox_reader")
+    assert connection.execute(told).fetchall() == [(False,)]
+
+
+def read_one_page(connection: Connection) -> None:
+    """As if 400 MB of chat were one page."""
+    connection.execute(
+        "CREATE OR REPLACE FUNCTION outbox.chat_pages_read() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'"
+    )
+
+
 def test_what_waits_is_counted_by_index_whatever_statistics_say(connection: Connection) -> None:
     # As if everything were of one chat.
     connection.execute("INSERT INTO outbox.message (chat_id, payload) SELECT '1', '{}' FROM generate_series(1, 5000)")

@@ -75,6 +75,22 @@ def test_ids_are_counted_too_with_the_other_conditions(connection: Connection) -
     assert ask(connection, "count_dead_letters", ids=dead[:3], **{"class": "timeout"}) == [{"count_dead_letters": 2}]
 
 
+def test_counting_stops_where_it_is_told_to(db: Database, connection: Connection) -> None:
+    fill_history(db, finished=0, dead=2000, waiting=0, chats=10)
+    query = (
+        "SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables WHERE relname = 'dead_letter'"
+    )
+    with connection.transaction():
+        assert ask(connection, "count_dead_letters", most=101) == [{"count_dead_letters": 101}]
+        [(read,)] = connection.execute(query).fetchall()
+    assert read < 200
+    ids = [id_ for (id_,) in connection.execute("SELECT id FROM outbox.dead_letter").fetchall()]
+    assert ask(connection, "count_dead_letters", ids=ids, most=101) == [{"count_dead_letters": 101}]
+    assert ask(connection, "count_dead_letters", most=2001) == [{"count_dead_letters": 2000}]
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="p_most 0 is no number to count up to"):
+        ask(connection, "count_dead_letters", most=0)
+
+
 def test_a_reader_sees_them_without_their_payload(connection: Connection) -> None:
     unlimited(connection)
     die(connection, 1, payload={"text": "secret"})

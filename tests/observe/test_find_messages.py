@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from tests.conftest import Clock, Database
 from tests.invariants.calls import Connection, add_bot, claim, finish, insert, register
 from tests.observe.filled import fill_history
+from tests.observe.test_find_chats import read_one_page
 from tests.operate.dead_letters import die, unlimited
 
 SMALL = {"finished": 4000, "dead": 300, "waiting": 500, "chats": 400}
@@ -321,6 +322,27 @@ def test_of_what_no_index_leads_to_the_newest_100_000_are_looked_at_and_the_sear
     )
     [row] = find(connection, "search_messages", bot="rare", limit=1)
     assert (row["id"], row["complete"], row["reached_id"]) == (3, False, 10)
+
+
+def test_where_not_all_chats_are_read_a_search_for_what_is_being_sent_says_so(connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO outbox.chat (chat_id, bot, in_flight)"
+        " SELECT i::text, 'default', CASE WHEN i IN (1, 500) THEN i END FROM generate_series(1, 500) i"
+    )
+    connection.execute(
+        "INSERT INTO outbox.message (id, chat_id, payload) OVERRIDING SYSTEM VALUE"
+        " SELECT i, i::text, '{}' FROM generate_series(1, 500) i"
+    )
+    rows = find(connection, "search_messages", status=["sending"])
+    assert [(row["id"], row["complete"]) for row in rows] == [(500, True), (1, True)]
+    read_one_page(connection)
+    rows = find(connection, "search_messages", status=["sending"])
+    assert [(row["id"], row["complete"], row["reached_id"]) for row in rows] == [(1, False, None)]
+    assert reach(connection, status=["sending"]) == {"found": 1} | COMPLETE | {"complete": False}
+    # Nothing found is no answer either.
+    [row] = find(connection, "search_messages", status=["sending"], bot="default", before_id=1)
+    assert (row["id"], row["complete"]) == (None, False)
+    assert reach(connection, status=["queued", "sending"])["complete"]
 
 
 def test_20_mb_of_payloads_are_searched_and_the_search_says_how_far(connection: Connection) -> None:

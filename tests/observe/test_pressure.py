@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -138,6 +139,18 @@ def test_a_bot_that_no_worker_serves_is_named(connection: Connection, frozen: Fr
     assert column(connection, "waits_for", NORMAL) == [None]
     frozen.advance(21)
     assert column(connection, "waits_for", NORMAL) == ["no worker"], "its lease has run out"
+
+
+def test_a_lease_that_ran_out_while_the_server_was_away_holds_until_its_worker_could_renew_it(
+    connection: Connection, frozen: FrozenClock
+) -> None:
+    worker = register(connection)
+    [(started_at,)] = connection.execute("SELECT pg_postmaster_start_time()").fetchall()
+    frozen.set(started_at + timedelta(seconds=19))
+    connection.execute("UPDATE outbox.worker SET lease_until = %s WHERE id = %s", [started_at, worker])
+    assert column(connection, "waits_for", NORMAL) == [None]
+    frozen.advance(2)
+    assert column(connection, "waits_for", NORMAL) == ["no worker"]
 
 
 def test_fewer_tokens_in_use_mean_longer_delays(connection: Connection, frozen: FrozenClock) -> None:

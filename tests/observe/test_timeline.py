@@ -127,7 +127,26 @@ def test_a_retry_in_a_batch_is_told_once_with_its_number(connection: Connection)
     while connection.execute("SELECT outbox.run_batches()").fetchone() != (None,):
         pass
     [row] = [row for row in timeline(connection, message) if row["what"] == "retried"]
-    assert row["details"] == f"a dead letter was put back into its lane by postgres, in batch {batch}"
+    assert row["details"] == f"batch {batch} (retry) was started by postgres"
+
+
+@pytest.mark.parametrize(("status", "other"), [("dead", "uncertain"), ("uncertain", "dead")])
+@pytest.mark.parametrize("verb", ["retry", "start_batch"])
+def test_a_retry_of_dead_letters_of_the_other_status_is_not_told(
+    connection: Connection, status: str, other: str, verb: str
+) -> None:
+    unlimited(connection)
+    messages = {}
+    worker = register(connection)
+    for chat, outcome in enumerate(("dead", "uncertain"), 1):
+        messages[outcome] = insert(connection, chat, on_uncertain="hold")
+        finish(connection, worker, claim(connection, worker).lanes, outcome, error_class="timeout")
+    operate(connection, verb, *(["retry"] if verb == "start_batch" else []), p_class="timeout", p_status=status)
+    while connection.execute("SELECT outbox.run_batches()").fetchone() != (None,):
+        pass
+    operate(connection, "discard", messages[other])
+    assert "retried" in told(timeline(connection, messages[status]))
+    assert "retried" not in told(timeline(connection, messages[other]))
 
 
 @pytest.mark.parametrize("by", [{"p_class": "blocked"}, {"p_tag": "sale"}, {"p_bot": "alerts"}, {"p_ids": "other"}])

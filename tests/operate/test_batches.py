@@ -62,6 +62,23 @@ def test_all_that_meet_the_conditions_are_taken_in_steps(
     assert row["finished_at"] is not None
 
 
+def test_a_batch_of_very_many_is_counted_in_part_and_taken_whole(connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO outbox.dead_letter (id, bot, chat_id, method, payload, priority, status, correlation_id,"
+        "                                on_uncertain, created_at, scheduled_for, died_at, attempts, calls, xid)"
+        " SELECT i, 'default', '1', 'sendMessage', '{}', 2, 'dead', i::text, 'retry', now(), now(), now(), 1, 1, '3'"
+        "   FROM generate_series(1, 100001) i"
+    )
+    number = operate(connection, "start_batch", "discard", p_status="dead")
+    assert batch(connection, number)["total"] == 100000
+    connection.execute("UPDATE outbox.batch SET done = 99999")
+    assert batch(connection, number)["eta_s"] is not None
+    connection.execute("UPDATE outbox.batch SET done = 100000")
+    row = batch(connection, number)
+    assert (row["state"], row["eta_s"]) == ("running", None)
+    assert run(connection) == 200
+
+
 def test_what_dies_after_the_start_is_no_part_of_it_even_if_it_was_retried_by_it(
     connection: Connection, frozen: FrozenClock
 ) -> None:

@@ -15,7 +15,7 @@ from tests.invariants.sessions import Session
 from tests.observe.filled import fill_history
 from tests.observe.test_cost import rows_read
 from tests.operate.dead_letters import audited, die, operate, unlimited
-from tests.operate.test_batches import batch, run, run_to_the_end
+from tests.operate.test_batches import batch, batches, run, run_to_the_end
 
 
 def poison(connection: Connection, condition: str, what: str = "RAISE EXCEPTION 'no room left'") -> None:
@@ -158,10 +158,28 @@ def test_an_error_that_a_lost_call_could_not_write_is_noted_and_the_others_go_fi
     fill_history(db, finished=0, dead=1000, waiting=0, chats=10)
     first = operate(connection, "start_batch", "discard", p_status="dead")
     second = operate(connection, "start_batch", "discard", p_status="uncertain")
-    connection.execute("SELECT outbox.note_batch_error('no answer within 15 s')")
+    assert operate(connection, "batch_in_turn") == first
+    operate(connection, "note_batch_error", first, "no answer within 15 s")
     assert batch(connection, first)["last_error"] == "no answer within 15 s"
     assert run(connection) == 100
     assert batch(connection, second)["done"] == 100
+
+
+def test_an_error_is_never_noted_in_another_batch_than_the_one_it_is_about(
+    connection: Connection, open_session: Callable[[], Session]
+) -> None:
+    """The server may still be at the step whose answer was lost; the batch may have ended."""
+    first, second = (operate(connection, "start_batch", "discard", p_bot="default") for _ in range(2))
+    running = open_session()
+    running.begin().execute("SELECT FROM outbox.batch WHERE id = %s FOR UPDATE", [first])
+    assert operate(connection, "batch_in_turn") == second
+    operate(connection, "note_batch_error", first, "no answer within 15 s")
+    running.rollback()
+    operate(connection, "stop_batch", first)
+    operate(connection, "note_batch_error", first, "no answer within 15 s")
+    assert [row["last_error"] for row in batches(connection)] == [None, None]
+    operate(connection, "stop_batch", second)
+    assert operate(connection, "batch_in_turn") is None
 
 
 def test_of_very_many_ids_the_view_shows_how_many(connection: Connection) -> None:
@@ -181,10 +199,11 @@ def test_what_housekeeping_calls_every_few_seconds_a_worker_s_login_may_call(
     renewal = "SELECT outbox.keep_house(%s), outbox.sweep_is_due(), outbox.batch_is_due()"
     assert worker.execute(renewal, ["a"]).fetchall() == [(True, False, True)]
     for _ in range(3):
+        worker.execute("SELECT outbox.batch_in_turn()")
         worker.execute("SELECT outbox.run_batches(), outbox.note_duty(%s, NULL)", ["batches"])
     assert worker.execute("SELECT outbox.batch_is_due()").fetchall() == [(False,)]
     assert (batch(connection, number)["state"], batch(connection, number)["done"]) == ("done", 1)
-    worker.execute("SELECT outbox.note_batch_error(%s)", ["x"])
+    worker.execute("SELECT outbox.note_batch_error(%s, %s)", [number, "x"])
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         worker.execute("UPDATE outbox.batch SET done = 0")
 

@@ -65,6 +65,7 @@ def test_a_duty_that_is_late_or_failed_is_a_failure(db, clock):
 def test_the_error_of_any_duty_is_shown(db, duty):
     start_worker(db)
     keep_house(db)
+    start_batch(db)
     db.execute("SELECT outbox.note_duty(%s, 'disk full')", [duty])
     assert only(db, "housekeeping")[:2] == ("fail", f"duty {duty} failed: disk full")
     db.execute("SELECT outbox.note_duty(%s, NULL)", [duty])
@@ -73,6 +74,16 @@ def test_the_error_of_any_duty_is_shown(db, duty):
 
 def start_batch(db: Database) -> None:
     db.execute("SELECT outbox.start_batch('retry', p_bot => 'default')")
+
+
+def test_the_error_of_batches_is_over_when_none_runs_any_more(db):
+    start_worker(db)
+    keep_house(db)
+    start_batch(db)
+    db.execute("SELECT outbox.note_duty('batches', 'disk full')")
+    assert verdicts(db, "housekeeping") == ["fail"]
+    db.execute("SELECT outbox.stop_batch(1)")
+    assert verdicts(db, "housekeeping") == ["ok"]
 
 
 def test_a_batch_that_fails_is_a_warning_until_it_goes_on(db):

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from outbox.database.migrate import LOCK
 from tests.invariants.calls import Connection, add_bot, claim, finish, insert, register, status
 from tests.invariants.checks import broken
 from tests.invariants.frozen_clock import FrozenClock
@@ -88,6 +89,69 @@ def test_what_operators_looked_for_does_not_name_the_chat_any_more(connection: C
     texts = connection.execute("SELECT filter ->> 'text', last_error FROM outbox.batch ORDER BY id").fetchall()
     assert texts == [("forgotten", "forgotten"), (f"9{CHAT}", "forgotten")]
     assert {row["text"] for _, row, _ in audited(connection) if "text" in row} == {"forgotten", f"9{CHAT}"}
+
+
+def test_a_search_for_the_chat_does_not_name_it_any_more_whichever_bot_it_was_about(connection: Connection) -> None:
+    """As the page notes a search in payloads: the chat and the bot as they were typed, the bot only where one was."""
+    add_bot(connection, "alerts")
+    for noted in (f'{{"chat_id": "{CHAT}"}}', f'{{"chat_id": "{CHAT}", "bot": "Default"}}', '{"chat_id": "@Somebody"}'):
+        connection.execute("SELECT outbox.note_action('find_in_payloads', %s, NULL)", [noted])
+    connection.execute(
+        "SELECT outbox.note_action('find_in_payloads', %s, NULL)", [f'{{"chat_id": "{CHAT}", "bot": "alerts"}}']
+    )
+    operate(connection, "forget", "default", CHAT)
+    operate(connection, "forget", "default", "@somebody")
+    searched = [row for what, row, _ in audited(connection) if what == "find_in_payloads"]
+    assert searched == [
+        {"chat_id": "forgotten"},
+        {"chat_id": "forgotten", "bot": "Default"},
+        {"chat_id": "forgotten"},
+        {"chat_id": CHAT, "bot": "alerts"},
+    ]
+
+
+def test_a_batch_that_runs_keeps_its_words_until_it_has_ended(connection: Connection) -> None:
+    unlimited(connection)
+    die(connection, CHAT, error_text=f"chat {CHAT} is closed")
+    number = operate(connection, "start_batch", "retry", p_text=f"chat {CHAT}")
+    connection.execute("UPDATE outbox.batch SET last_error = %s", [f"chat {CHAT} is busy"])
+    words = "SELECT filter ->> 'text', last_error FROM outbox.batch"
+    operate(connection, "forget", "default", CHAT)
+    assert connection.execute(words).fetchall() == [(f"chat {CHAT}", f"chat {CHAT} is busy")]
+    operate(connection, "stop_batch", number)
+    operate(connection, "forget", "default", CHAT)
+    assert connection.execute(words).fetchall() == [("forgotten", "forgotten")]
+
+
+def test_while_it_reads_what_operators_did_the_chat_can_be_sent_to(
+    connection: Connection, open_session: Callable[[], Session]
+) -> None:
+    unlimited(connection)
+    die(connection, CHAT)
+    connection.execute("SELECT outbox.note_action('find_in_payloads', %s, NULL)", [f'{{"chat_id": "{CHAT}"}}'])
+    holding, forgetting = open_session(), open_session()
+    holding.begin().execute("SELECT FROM outbox.audit FOR UPDATE")
+    call = forgetting.start(operate, "forget", "default", CHAT)
+    assert forgetting.waits(call)
+    connection.execute("SELECT FROM outbox.chat WHERE chat_id = %s FOR UPDATE NOWAIT", [CHAT])
+    holding.commit()
+    assert call.result() == 2
+    assert everywhere(connection, CHAT) == []
+
+
+def test_it_waits_for_an_upgrade_and_holds_nothing_meanwhile(
+    connection: Connection, open_session: Callable[[], Session]
+) -> None:
+    """outbox.make_indexes locks chat, then history; it locks history, then the chat."""
+    unlimited(connection)
+    die(connection, CHAT)
+    upgrading, forgetting = open_session(), open_session()
+    upgrading.begin().execute(LOCK)  # type: ignore[arg-type]
+    call = forgetting.start(operate, "forget", "default", CHAT)
+    assert forgetting.waits(call)
+    upgrading.connection.execute("LOCK TABLE outbox.chat, outbox.finished, outbox.attempt IN EXCLUSIVE MODE NOWAIT")
+    upgrading.commit()
+    assert call.result() == 2
 
 
 def test_a_second_time_finds_nothing_and_does_no_harm(connection: Connection, frozen: FrozenClock) -> None:
@@ -190,7 +254,11 @@ def test_the_late_answer_for_a_forgotten_chat_changes_nothing_but_attempt(
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(("nobody", "1"), 'bot "nobody" does not exist'), (("default", None), "chat_id is missing")],
+    [
+        (("nobody", "1"), 'bot "nobody" does not exist'),
+        (("default", None), "chat_id is missing"),
+        *((("default", chat), "is neither a number nor a @name") for chat in ("", ".", "(42", "0", "42 ", "@", "Ann")),
+    ],
     ids=str,
 )
 def test_what_makes_no_sense_is_refused_in_one_line(connection: Connection, arguments: Any, says: str) -> None:

@@ -85,6 +85,49 @@ async def test_two_long_duties_never_hold_both_connections(db: Database) -> None
             )
 
 
+async def test_an_index_that_takes_long_has_a_connection_of_its_own_and_stops_no_other_duty(db: Database) -> None:
+    db.execute("CREATE TABLE public.gate (duty text)")
+    too_long = (
+        "IF current_setting('statement_timeout')::interval < interval '1 min' THEN"
+        "  RAISE EXCEPTION 'too long' USING ERRCODE = 'query_canceled'; END IF"
+    )
+    gate = "SET LOCAL lock_timeout = 0; LOCK TABLE public.gate IN SHARE MODE"
+    break_function(db, "index_history()", "int", f"{too_long}; {gate}; RETURN 0")
+    break_function(db, "repair()", "bigint", f"{too_long}; RETURN 0")
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'test a'"
+    with db.connect(autocommit=False) as keeper:
+        keeper.execute("LOCK TABLE public.gate IN ACCESS EXCLUSIVE MODE")
+        async with keeping_house(db.url, "a") as housekeeper:
+            await until(lambda: housekeeper.holds)
+            building = asyncio.create_task(housekeeper._index_history())
+            await until(lambda: db.execute(f"{mine} AND wait_event_type = 'Lock'") == [(1,)])
+            async with asyncio.timeout(5):
+                await housekeeper._repair()
+                await asyncio.gather(*(housekeeper._connections.call("SELECT pg_sleep(0.1)") for _ in range(2)))
+            assert db.execute(NOTED, ["repair"]) == [(None,)]
+            assert not building.done()
+            keeper.rollback()
+            await building
+            assert db.execute(NOTED, ["index_history"]) == [(None,)]
+            await until(lambda: db.execute(mine)[0][0] <= 2)
+
+
+async def test_a_batch_that_loses_its_answer_has_the_error_and_not_the_one_whose_turn_it_is_then(db: Database) -> None:
+    for _ in range(2):
+        db.execute("SELECT outbox.start_batch('retry', p_bot => 'default')")
+    # As if the server had committed, and the answer had not come.
+    break_function(
+        db,
+        "batch_in_turn()",
+        "bigint",
+        "UPDATE outbox.batch SET due_at = outbox.clock() + interval '1 d' WHERE id = 2; RETURN 2",
+    )
+    break_function(db, "run_batches()", "bigint", "RAISE EXCEPTION 'too long' USING ERRCODE = 'query_canceled'")
+    async with keeping_house(db.url, "a"):
+        await until(lambda: db.execute(NOTED, ["batches"]) == [("too long (57014)",)])
+    assert db.execute("SELECT id, last_error FROM outbox.batches ORDER BY id") == [(1, None), (2, "too long (57014)")]
+
+
 async def test_a_worker_s_login_keeps_house_and_runs_batches(db: Database, login: Any) -> None:
     with db.connect() as connection:
         unlimited(connection)

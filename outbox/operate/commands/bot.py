@@ -25,7 +25,7 @@ from outbox.operate.console import (
 )
 from outbox.operate.policy import OPTIONS, policy_of, set_bot_call
 from outbox.operate.sending_state import SENDS
-from outbox.settings import BOT_NAME, UsageError, load_settings, read_tokens
+from outbox.settings import BOT_NAME, UsageError, load_settings, read_tokens, token_source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,7 +89,7 @@ def add(name: str, as_json: bool, **policy: Any) -> None:
     say(f"bot {name} is added")
     facts([(column, _shown(column, value)) for column, value in after.items()])
     if name not in _tokens():
-        note(f"set {_variable(name)} where the workers run; here it is not set.")
+        note(f"set {token_source(name)} where the workers run; here it is not set.")
 
 
 @command.command("set")
@@ -183,7 +183,7 @@ def check(ctx: click.Context, /, names: tuple[str, ...], as_json: bool) -> None:
     wanted = [name.lower() for name in names]
     for name in wanted:
         if name not in tokens:
-            raise UsageError(f"no token for bot {name!r} is set", f"Set {_variable(name)}")
+            raise UsageError(f"no token for bot {name!r} is set", f"Set {token_source(name)}")
     if not tokens:
         raise UsageError("no bot token is set", "Set OUTBOX_TOKEN, or OUTBOX_TOKEN_<NAME> for the bot of that name")
     asked = {name: token for name, token in tokens.items() if not wanted or name in wanted}
@@ -206,10 +206,6 @@ def check(ctx: click.Context, /, names: tuple[str, ...], as_json: bool) -> None:
 
 def _tokens() -> set[str]:
     return set(read_tokens(os.environ, load_settings().tokens_file))
-
-
-def _variable(name: str) -> str:
-    return "OUTBOX_TOKEN" if name == "default" else f"OUTBOX_TOKEN_{name.upper()}"
 
 
 def _policies(connection: Connection, name: str | None) -> list[Row]:

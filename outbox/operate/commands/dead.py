@@ -17,6 +17,7 @@ from outbox.operate.console import (
     Connection,
     age,
     clock,
+    confirm,
     connected,
     json_option,
     note,
@@ -182,7 +183,7 @@ def retry(ctx: click.Context, /, **options: Any) -> None:
     \b
     Exit: 0 done (--no-wait: started), 1 failed (one of them too), stopped, or an id is none,
     2 wrong usage, 3 started, and no process is alive to do it: the next one does,
-    130 Ctrl-C: it goes on without this command
+    130 Ctrl-C: it goes on without this command (1 at the question: nothing was started)
     """
     _move(ctx, "retry", **options)
 
@@ -204,7 +205,7 @@ def discard(ctx: click.Context, /, **options: Any) -> None:
     \b
     Exit: 0 done (--no-wait: started), 1 failed (one of them too), stopped, or an id is none,
     2 wrong usage, 3 started, and no process is alive to do it: the next one does,
-    130 Ctrl-C: it goes on without this command
+    130 Ctrl-C: it goes on without this command (1 at the question: nothing was started)
     """
     _move(ctx, "discard", **options)
 
@@ -222,7 +223,8 @@ def batches(ctx: click.Context, /, batch_id: int | None, wait: bool, as_json: bo
       outbox dead batches 3 --wait
 
     \b
-    Exit: 0 done, 1 failed, stopped or not found, 2 wrong usage, 130 Ctrl-C: it goes on
+    Exit: 0 done, 1 failed or not found, 2 wrong usage; with --wait also
+    1 it was stopped or one of them failed, 130 Ctrl-C: it goes on
     """
     if wait and batch_id is None:
         raise UsageError("--wait is for one batch", "Name it: outbox dead batches 3 --wait")
@@ -308,7 +310,7 @@ def _move(
         if total > ASK_OVER and not yes:
             if not given.ids and not as_json and sys.stdin.isatty():
                 print_groups(groups(connection, which), clock(connection))
-            _ask(verb, total)
+            confirm(_letters(total), DONE[verb], total)
         batch_id = start_batch(connection, verb, which, per_s, key)
         code = _see_through(connection, batch(connection, batch_id), no_wait, as_json)
         ctx.exit(code or (1 if missing else 0))
@@ -348,19 +350,6 @@ def _tell_count(verb: Verb, total: int, per_s: float | None, as_json: bool, *, d
     else:
         takes = "" if per_s is None else f", in about {age(total / per_s)}"
         say(f"{_letters(total)} would be {DONE[verb]}{takes}; nothing was changed")
-
-
-def _ask(verb: Verb, total: int) -> None:
-    """Have the person type the number. Raises UsageError where nobody is there, CommandFailed for another answer."""
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{_letters(total)} would be {DONE[verb]}, and there is no terminal to ask at",
-            "Add --yes, or narrow the conditions",
-        )
-    question = f"{_letters(total)} will be {DONE[verb]}. Type the number to go on"
-    typed = click.prompt(question, default="", show_default=False, err=True)
-    if typed.replace(",", "").strip() != str(total):
-        raise CommandFailed("that is not the number: nothing was changed.")
 
 
 def _not_dead(count: int) -> str:

@@ -88,7 +88,8 @@ def command(
     idempotency_key a file may be sent again: nothing is stored twice.
 
     \b
-    Exit: 0 stored (--wait: sent), 1 failed, refused or not sent, 2 wrong usage
+    Exit: 0 stored (--wait: sent), 1 failed, refused or not sent, 2 wrong usage,
+    130 Ctrl-C or 143 SIGTERM: it says up to which line the file is stored
     """
     given = {name: value for name, value in columns.items() if value is not None}
     if text is not None and payload is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -10,13 +11,12 @@ from aiohttp.typedefs import Handler
 
 from outbox.operate.page.password import Sessions, WrongPasswords
 from outbox.operate.page.peers import SETTINGS, came_through_proxy, is_loopback
-from outbox.operate.page.sites import READS, refuse_foreign_name, refuse_other_sites
+from outbox.operate.page.sites import READS, refuse_foreign_name, refuse_other_sites, refuse_rebound_name
 from outbox.settings import Settings, UsageError
 
 LOCAL: Final = "local"  # the operator where loopback is the only lock
 AS_TYPED: Final = ", as typed"  # in the audit, behind a name that nobody vouched for
 SESSION_COOKIE: Final = "outbox_session"
-_OPEN: Final = ("/login", "/healthz", "/favicon.ico")
 _LONGEST_NAME: Final = 200  # as outbox.note_action cuts it
 
 _AGAIN: Final = (
@@ -26,6 +26,7 @@ _AGAIN: Final = (
 
 SESSIONS: Final = web.AppKey("SESSIONS", Sessions)
 WRONG_PASSWORDS: Final = web.AppKey("WRONG_PASSWORDS", WrongPasswords)
+_OPEN: Final[web.AppKey[frozenset[Handler]]] = web.AppKey("_OPEN", frozenset)
 
 
 class Who(NamedTuple):
@@ -51,9 +52,10 @@ def refuse_open_door(settings: Settings) -> None:
     )
 
 
-def set_up_access(app: web.Application, settings: Settings) -> None:
-    """Give the application what guard() and the login need."""
+def set_up_access(app: web.Application, settings: Settings, open_to_all: Iterable[Handler]) -> None:
+    """Give the application what guard() and the login need. `open_to_all`: handlers that answer whoever asks."""
     app[SETTINGS] = settings
+    app[_OPEN] = frozenset(open_to_all)
     app[WRONG_PASSWORDS] = WrongPasswords()
     if settings.admin_password is not None:
         app[SESSIONS] = Sessions(settings.admin_password.get_secret_value())
@@ -62,17 +64,21 @@ def set_up_access(app: web.Application, settings: Settings) -> None:
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let through who may, and nothing that another site began."""
-    settings = request.app[SETTINGS]
-    path = request.path.removeprefix(settings.admin_prefix)
     refuse_other_sites(request)
     found = _identify(request)
     if found is not None:
         request[_WHO] = found
-    elif path not in _OPEN and not path.startswith("/static/"):
+    elif not _is_open(request):
         if SESSIONS not in request.app:
             raise web.HTTPForbidden(text=_who_did_not_say(request))
         return _ask_to_log_in(request)
     return await handler(request)
+
+
+def _is_open(request: web.Request) -> bool:
+    # By what will answer, not by the path: below a prefix one path can be two routes'.
+    found = request.match_info
+    return found.handler in request.app[_OPEN] or isinstance(found.route.resource, web.StaticResource)
 
 
 def who(request: web.Request) -> Who | None:
@@ -104,6 +110,7 @@ def _identify(request: web.Request) -> Who | None:
                 text=f"{settings.trusted_header} came twice: the proxy must strip what the browser sends."
             )
         if names and (name := names[0].encode(errors="replace").decode().strip()[:_LONGEST_NAME]):
+            refuse_rebound_name(request)
             return Who(name, vouched=True)
     if SESSIONS in request.app:
         cookie = request.cookies.get(SESSION_COOKIE)

@@ -56,12 +56,12 @@ class Page:
 def make_app(page: Page) -> web.Application:
     """Return the application. It opens and closes the database itself."""
     app = web.Application(middlewares=[_measure, show_errors, guard])
-    set_up_access(app, page.settings)
+    set_up_access(app, page.settings, open_to_all=(login.ask, login.log_in, _answer, _icon))
     app[DATABASE] = page.database
     routes = [route for section in SECTIONS for route in section.ROUTES]
     routes += [web.get("/healthz", _answer), web.get("/favicon.ico", _icon)]
-    # Twice below a prefix: some proxies strip it, some do not.
-    for prefix in {"", page.settings.admin_prefix}:
+    # Twice below a prefix: some proxies strip it, some do not. Below it first: the prefix may be a section's path.
+    for prefix in dict.fromkeys((page.settings.admin_prefix, "")):
         for route in routes:
             web.RouteDef(route.method, prefix + route.path, route.handler, route.kwargs).register(app.router)
         app.router.add_static(f"{prefix}/static", STATIC)

@@ -12,7 +12,7 @@ from outbox.operate.figures import HOUSE_IS_KEPT
 from outbox.operate.page.access import operator
 from outbox.operate.page.database import DATABASE, Row
 from outbox.operate.page.dead_letter_filter import Filter
-from outbox.operate.page.parameters import Sent, choice, form, message_id, positive, refused, text
+from outbox.operate.page.parameters import Sent, choice, form, message_id, number_between, refused, text
 from outbox.operate.page.render import redirect, render
 
 VERBS: Final = ("retry", "discard")
@@ -22,6 +22,7 @@ MOST_PER_S: Final = 1000.0
 LISTED: Final = 50
 
 _COUNT: Final = f"SELECT outbox.count_dead_letters({IDS_TOO}) AS count"
+_MANY: Final = f"SELECT outbox.count_dead_letters({IDS_TOO}, p_most => {TYPED_OVER + 1}) AS count"
 _GROUPS: Final = f"SELECT bot, count FROM outbox.dead_letter_groups({CONDITIONS})"
 _BATCH: Final = "SELECT * FROM outbox.batches WHERE id = %s"
 _START: Final = f"""
@@ -49,12 +50,10 @@ async def start(request: web.Request) -> web.Response:
     if chosen.until is None or key is None or counted is None:
         raise refused("this does not come from a confirmation", "Choose under Dead letters what to retry or discard")
     try:
-        per_s = positive(sent, "per_s", most=MOST_PER_S)
-        if per_s is not None and per_s < LEAST_PER_S:
-            raise refused(f"{per_s:g} per second is less than {LEAST_PER_S:g}", "Use 0.1 to 1000, or leave it empty")
+        per_s = number_between(sent, "per_s", LEAST_PER_S, MOST_PER_S)
     except web.HTTPBadRequest as error:
         return await _form(request, verb, chosen, sent=sent, problem=error.text)
-    if counted > TYPED_OVER or (await _count(request, chosen)) > TYPED_OVER:
+    if counted > TYPED_OVER or await _is_many(request, chosen):
         typed = (text(sent, "typed") or "").replace(",", "").replace(" ", "")
         if typed != str(counted):
             problem = "Nothing was started: the number typed is not the count. Type it as it stands here."
@@ -128,9 +127,9 @@ def _goes_on(row: Row) -> bool:
     return bool(row["state"] == "running")
 
 
-async def _count(request: web.Request, chosen: Filter) -> int:
-    [row] = await request.app[DATABASE].read(_COUNT, chosen.parameters())
-    return int(row["count"])
+async def _is_many(request: web.Request, chosen: Filter) -> bool:
+    [row] = await request.app[DATABASE].read(_MANY, chosen.parameters())
+    return bool(row["count"] > TYPED_OVER)
 
 
 async def _form(
@@ -151,6 +150,7 @@ async def _form(
         verb=verb,
         chosen=chosen,
         counted=counted,
+        paces=f"{LEAST_PER_S:g} to {MOST_PER_S:g}",
         must_type=counted > TYPED_OVER,
         uncertain=uncertain[0]["count"] if chosen.status != "dead" else 0,
         lasts_s=None if chosen.ids else _lasts_s(groups, limits),

@@ -25,6 +25,9 @@ STATES: Final = {
     "moved": ("Moved", "Groups that became supergroups: their messages go to the new id."),
 }
 _FIND: Final = "SELECT * FROM outbox.find_chats(%s, %s, %s, %s, %s)"
+# Of these no index knows.
+_READ: Final = frozenset({"backing_off", "cooling", "in_flight"})
+_ALL_READ: Final = "SELECT outbox.chats_are_read_whole() AS all_read"
 _LIFT: Final = "SELECT outbox.lift_suppression(%s, %s) AS lifted"
 
 
@@ -39,8 +42,10 @@ async def show_chats(request: web.Request) -> web.Response:
     except web.HTTPBadRequest as error:
         return _render(request, await database.read(*BOTS), [], None, status=400, wrong=error.text)
     chat_id = chat_id.lower() if chat_id else None
-    bots, found = await database.read_all(BOTS, (_FIND, (state, bot, chat_id, after, PAGE_OF)))
-    return _render(request, bots, found, state)
+    bots, found, [chats] = await database.read_all(
+        BOTS, (_FIND, (state, bot, chat_id, after, PAGE_OF)), (_ALL_READ, ())
+    )
+    return _render(request, bots, found, state, complete=state not in _READ or chats["all_read"])
 
 
 async def lift_suppression(request: web.Request) -> web.Response:
@@ -69,6 +74,7 @@ def _render(
     found: list[Row],
     state: str | None,
     *,
+    complete: bool = True,
     wrong: str | None = None,
     status: int = 200,
 ) -> web.Response:
@@ -85,6 +91,7 @@ def _render(
         chats=found,
         # All bots of a page's last chat are on it, so a full page may hold a few more.
         further=found[-1]["chat_id"] if len(found) >= PAGE_OF else None,
+        complete=complete,
         waiting_counted_to=WAITING_COUNTED_TO,
         wrong=wrong,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import psycopg
 from aiohttp import web
 from psycopg.types.json import Jsonb
 
 from outbox.operate.page import parameters
 from outbox.operate.page.access import may_read_payloads, operator
 from outbox.operate.page.bot_choice import BOTS, bot_names
-from outbox.operate.page.database import DATABASE, Row
+from outbox.operate.page.database import DATABASE, PageDatabase, Row
 from outbox.operate.page.find import find
 from outbox.operate.page.parameters import Sent
 from outbox.operate.page.render import render
@@ -40,7 +41,7 @@ _CONDITIONS: Final = (
 )
 _PAGE: Final = f"{_CONDITIONS}, p_before_id => %(before)s::bigint, p_limit => {PAGE_OF + 1}"
 _FIND: Final = f"SELECT * FROM outbox.search_messages({_PAGE})"
-_COUNT: Final = f"SELECT outbox.count_messages({_CONDITIONS}, p_most => {COUNTED_TO + 1}) AS count"
+_COUNT: Final = f"SELECT found, complete FROM outbox.search_reach({_CONDITIONS}, p_most => {COUNTED_TO + 1})"
 # Who searched in what people wrote is on record, as is who read it.
 _FIND_IN_PAYLOADS: Final = f"""
 SELECT f.*
@@ -60,11 +61,7 @@ async def show_messages(request: web.Request) -> web.Response:
         return await _refuse(request, request.query, error)
     database = request.app[DATABASE]
     bots, found = await database.read_all(BOTS, (_FIND, conditions))
-    count = len(found)
-    if count > PAGE_OF and conditions["before"] is None:
-        [counted] = await database.read(_COUNT, conditions)
-        count = counted["count"]
-    return _render(request, request.query, bots, found, count=count)
+    return _render(request, request.query, bots, found, count=await _count(database, conditions, found))
 
 
 async def search_payloads(request: web.Request) -> web.Response:
@@ -84,8 +81,10 @@ async def search_payloads(request: web.Request) -> web.Response:
     noted = {
         name: value.isoformat() if name in ("since", "until") else value
         for name, value in conditions.items()
-        if value is not None
+        if value is not None and name != "chat"
     }
+    if conditions["chat"] is not None:
+        noted["chat_id"] = conditions["chat"].lower()  # as every other row has it: outbox.forget() looks for that
     bots = await database.read(*BOTS)
     found = await database.act(operator(request), _FIND_IN_PAYLOADS, conditions | {"noted": Jsonb(scrub_nested(noted))})
     return _render(request, sent, bots, found, in_payloads=True)
@@ -110,6 +109,19 @@ def _conditions(sent: Sent) -> dict[str, Any]:
     }
 
 
+async def _count(database: PageDatabase, conditions: dict[str, Any], found: list[Row]) -> str | None:
+    """Return how many there are in words; None where that is not told."""
+    if conditions["before"] is not None:
+        return None
+    if len(found) <= PAGE_OF:
+        return _counted(len(found), complete=not found or found[-1]["complete"])
+    try:
+        [counted] = await database.read(_COUNT, conditions)
+    except psycopg.errors.QueryCanceled:
+        return None  # the list is there, and it is what was asked for
+    return _counted(counted["found"], complete=counted["complete"])
+
+
 async def _refuse(request: web.Request, sent: Sent, error: web.HTTPBadRequest) -> web.Response:
     bots = await request.app[DATABASE].read(*BOTS)
     return _render(request, sent, bots, [], status=400, wrong=error.text)
@@ -121,7 +133,7 @@ def _render(
     bots: list[Row],
     found: list[Row],
     *,
-    count: int | None = None,
+    count: str | None = None,
     in_payloads: bool = False,
     wrong: str | None = None,
     status: int = 200,
@@ -147,13 +159,21 @@ def _render(
         priorities=PRIORITIES,
         messages=rows,
         older=rows[-1]["id"] if is_full else None,
-        count=None if before or count is None else _counted(count),
-        # A row without an id: nothing was found as far as was looked.
-        reach=None if is_full or not found or found[-1]["complete"] is not False else found[-1],
+        count=count,
+        reach=_reach(found, is_full),
         in_payloads=in_payloads,
         time_hint=TIME_HINT,
         wrong=wrong,
     )
+
+
+def _reach(found: list[Row], is_full: bool) -> Row | None:
+    """Return how far was looked, where that is not everywhere."""
+    # A row without an id: nothing was found as far as was looked.
+    if not found or found[-1]["complete"] is not False:
+        return None
+    # Without reached_id any may be missing, and not just those behind the next page.
+    return None if is_full and found[-1]["reached_id"] is not None else found[-1]
 
 
 def _typed(sent: Sent, name: str) -> str:
@@ -161,7 +181,9 @@ def _typed(sent: Sent, name: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _counted(found: int) -> str:
+def _counted(found: int, *, complete: bool) -> str:
     if found > COUNTED_TO:
         return f"more than {COUNTED_TO:,} messages"
+    if not complete:
+        return f"{found:,} or more messages"
     return f"{found:,} {'message' if found == 1 else 'messages'}"

@@ -65,8 +65,8 @@ def message_ids(sent: Any, name: str) -> list[int]:
     return list(dict.fromkeys(_as_id(name, field.strip()) for field in fields))
 
 
-def positive(sent: Sent, name: str, *, most: float) -> float | None:
-    """Return a number above 0; None when it is missing."""
+def number_between(sent: Sent, name: str, least: float, most: float) -> float | None:
+    """Return a number, the bounds included; None when it is missing."""
     value = text(sent, name)
     if value is None:
         return None
@@ -74,9 +74,9 @@ def positive(sent: Sent, name: str, *, most: float) -> float | None:
         found = float(value)
     except ValueError:
         found = math.nan
-    if not 0 < found <= most:
+    if not least <= found <= most:
         raise refused(
-            f'{name} "{value[:80]}" is not a number above 0 and up to {most:,.0f}', "Change it or leave it empty"
+            f'{name} "{value[:80]}" is not a number from {least:g} to {most:g}', "Change it or leave it empty"
         )
     return found
 

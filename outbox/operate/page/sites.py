@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -27,16 +28,48 @@ def refuse_other_sites(request: web.Request) -> None:
 
 def refuse_foreign_name(request: web.Request) -> None:
     """Raise 403 for a name of another site that resolves to 127.0.0.1: its scripts would be ours (DNS rebinding)."""
-    try:
-        host = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
-    except ValueError:
-        host = request.host
+    host = _name(request)
     address = request.app[SETTINGS].admin_addr
-    if not (is_loopback(host) or host.endswith(".localhost") or (address is not None and host == address.host)):
+    if not (_is_local(host) or (address is not None and host == address.host)):
         raise web.HTTPForbidden(
             text=f"Without a password the page answers only as localhost or 127.0.0.1, not as {host[:100]}."
             " Set OUTBOX_ADMIN_PASSWORD or OUTBOX_TRUSTED_HEADER to open it under other names."
         )
+
+
+def refuse_rebound_name(request: web.Request) -> None:
+    """Raise 403 where a proxy's header may be a script's work, on a site whose name resolves to us (DNS rebinding).
+
+    Such a site can write any header but those that begin with Sec-. Its browser sends none of them, because a name
+    without https is not to be trusted; to https and to loopback every browser sends Sec-Fetch-Site.
+    """
+    host = _name(request)
+    if "Sec-Fetch-Site" not in request.headers and not (_is_address(host) or _is_local(host)):
+        raise web.HTTPForbidden(
+            text=f"Refused: nothing shows that this came through the proxy, for it came without https to {host[:100]}."
+            " Open the page by https, or let the proxy send Host: 127.0.0.1."
+        )
+
+
+def _name(request: web.Request) -> str:
+    """The name that the browser, or the proxy, knows us by."""
+    try:
+        return (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
+    except ValueError:
+        return request.host
+
+
+def _is_local(host: str) -> bool:
+    return is_loopback(host) or host.endswith(".localhost")
+
+
+def _is_address(host: str) -> bool:
+    """Nobody else can make an address his own."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_link(request: web.Request) -> bool:

@@ -47,6 +47,12 @@ def test_a_bot_is_added_with_its_policy(outbox: Outbox, connection: Connection) 
     assert "bot 'alerts' exists. Change it: outbox bot set alerts" in again.err
 
 
+def test_the_token_of_a_name_that_no_variable_can_bear_goes_into_the_file(outbox: Outbox) -> None:
+    advice = 'a line order-bot = "123:ABC" in OUTBOX_TOKENS_FILE'
+    assert f"set {advice} where the workers run" in outbox("bot", "add", "order-bot").err
+    assert f"Set {advice}" in outbox("bot", "check", "order-bot").err
+
+
 def test_a_change_is_shown_as_before_and_after(outbox: Outbox) -> None:
     done = outbox("bot", "set", "default", "--rate", "25", "--group-limit", "0", "--max-attempts", "10")
     assert done.code == 0, done.err

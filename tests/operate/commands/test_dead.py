@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import threading
@@ -226,6 +225,17 @@ def test_over_a_hundred_the_number_has_to_be_typed(
     assert left == (0 if code == 0 else 101,)
 
 
+@pytest.mark.parametrize("verb", ["retry", "discard"])
+def test_ctrl_c_at_the_question_starts_nothing_and_is_no_batch_that_goes_on(
+    outbox: Outbox, connection: Connection, verb: str
+) -> None:
+    die_many(connection, 101)
+    done = outbox("dead", verb, "--until", "now", typed="")  # the end of the input is taken as Ctrl-C is
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == "outbox: nothing was changed."
+    assert connection.execute("SELECT count(*) FROM outbox.batch").fetchone() == (0,)
+
+
 def test_what_dies_after_it_was_counted_is_left_alone(
     outbox: Outbox, connection: Connection, letters: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,7 +285,7 @@ def test_interrupting_leaves_the_batch_running_and_says_how_to_go_on(
     from outbox.operate import follow_batch
 
     connection.execute("SELECT outbox.keep_house('h')")  # alive, and slow
-    monkeypatch.setattr(follow_batch.time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(follow_batch.time, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
     done = outbox("dead", "retry", "--class", "timeout")
     monkeypatch.undo()
     assert done.code == 130

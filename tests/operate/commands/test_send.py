@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import signal
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from outbox.operate import store_stream
@@ -283,7 +285,7 @@ def test_a_stream_that_is_interrupted_says_up_to_where_it_was_stored_and_can_go_
     def interrupted(connection: Any, batch: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return enqueue_many(connection, batch)
 
     with monkeypatch.context() as patch:
@@ -294,6 +296,52 @@ def test_a_stream_that_is_interrupted_says_up_to_where_it_was_stored_and_can_go_
     assert len(stored(db)) == 2000
     assert outbox("send", "--file", file, "--from-line", "2001").code == 0
     assert [chat for chat, _ in stored(db)] == [str(number) for number in range(1, 3501)]
+
+
+def signals_after_commit(monkeypatch: pytest.MonkeyPatch, number: int, count: int) -> None:
+    """Have so many SIGINT come right after commit `number`, before anything else is done."""
+    transaction = psycopg.Connection.transaction
+    commits: list[int] = []
+
+    @contextlib.contextmanager
+    def interrupted(self: Any, *arguments: Any, **named: Any) -> Iterator[Any]:
+        outermost = self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        with transaction(self, *arguments, **named) as inner:
+            yield inner
+        commits.extend([1] * outermost)
+        if outermost and len(commits) == number:
+            for _ in range(count):
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(psycopg.Connection, "transaction", interrupted)
+
+
+def test_a_second_ctrl_c_right_after_a_commit_leaves_no_false_certainty(
+    db: Any, outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, "m.jsonl", *messages(3500))
+    with monkeypatch.context() as patch:
+        signals_after_commit(patch, 2, 2)
+        done = outbox("send", "--file", file, "--json")
+    assert done.code == 130
+    assert len(stored(db)) == 2000
+    told = json.loads(done.out)
+    assert (told["last_line"], told["unsure_until_line"], told["complete"]) == (1000, 2000, False)
+    assert "is stored up to" not in done.err
+    assert f"lines 1001 to 2000 of {file} may be stored or not: it was interrupted during the commit." in done.err
+    assert "go on with --from-line 1001 or 2001." in done.err
+
+
+def test_a_stream_that_is_interrupted_in_its_last_batch_is_complete(
+    db: Any, outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, "m.jsonl", *messages(1500))
+    with monkeypatch.context() as patch:
+        signals_after_commit(patch, 2, 1)
+        done = outbox("send", "--file", file, "--json")
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert (told["last_line"], told["complete"], len(stored(db))) == (1500, True, 1500)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,24 @@ async def test_a_count_of_thousands_may_be_typed_with_its_comma(db: Database, pa
     assert db.execute("SELECT total, verb FROM outbox.batch") == [(1001, "retry")]
 
 
+async def test_past_what_is_counted_it_says_or_more_and_at_least(db: Database, page: Any) -> None:
+    make_dead_letters(db, 99_999, status="uncertain", error_class="timeout")
+    assert "Retry 99,999 dead letters?" in (await page.get("/dead-letters/confirm", verb="retry")).text
+    make_dead_letters(db, 2)
+    answer = await page.get("/dead-letters/confirm", verb="retry")
+    assert "<h1>Retry 100,000 or more dead letters?</h1>" in answer.text
+    assert "99,999 of them are uncertain" in answer.text
+    assert "Type the count, 100,000," in answer.text
+    where = await started(page, **hidden_fields(answer.text), typed="100,000")
+    assert "had counted" not in (await page.get(where)).text
+    for path in (where, "/dead-letters/batches", "/dead-letters", "/"):
+        assert "at least 100,000" in (await page.get(path)).text, path
+    db.execute("UPDATE outbox.batch SET done = 100000, failed = 1, finished_at = outbox.clock(), state = 'done'")
+    text = (await page.get(where)).text
+    assert "100,000 of 100,001" in text
+    assert "1 dead letter could not be retried" in text
+
+
 async def test_a_form_sent_twice_starts_one_batch(db: Database, page: Any) -> None:
     make_dead_letters(db, 3)
     fields = await confirmed(page, verb="retry")
@@ -256,6 +274,14 @@ async def test_a_bad_address_is_refused_in_one_line(page: Any, path: str, fields
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.parametrize("rate", ["0.001", "1000"])
+async def test_the_bounds_of_a_rate_are_those_the_form_names(db: Database, page: Any, rate: str) -> None:
+    make_dead_letters(db)
+    assert "0.001 to 1000; left empty" in (await page.get("/dead-letters/confirm", verb="retry")).text
+    await started(page, **await confirmed(page, verb="retry"), per_s=rate)
+    assert db.execute("SELECT per_s FROM outbox.batch") == [(float(rate),)]
+
+
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "1e9", "fast", "1e-300", "0.0001"])
 async def test_a_bad_rate_is_refused_beside_the_form(db: Database, page: Any, rate: str) -> None:
     make_dead_letters(db)
@@ -263,6 +289,7 @@ async def test_a_bad_rate_is_refused_beside_the_form(db: Database, page: Any, ra
     answer = await page.post("/dead-letters/batches", **fields, per_s=rate)
     assert answer.status == 400
     assert f'value="{rate}"' in answer.text
+    assert "is not a number from 0.001 to 1000." in answer.text
     assert counted(db) == 0
 
 

@@ -142,6 +142,25 @@ async def test_one_bots_chats_may_be_asked_for(connection: Connection, page: Any
     assert listed((await page.get("/chats", bot="alerts")).text) == ["2"]
 
 
+async def test_states_that_are_looked_for_among_some_chats_only_say_so(connection: Connection, page: Any) -> None:
+    message_id = insert(connection, 5)
+    claim(connection, register(connection))
+    for state in ("backing_off", "cooling", "in_flight"):
+        assert "some may be missing" not in (await page.get("/chats", state=state)).text
+    connection.execute("CREATE OR REPLACE FUNCTION outbox.chat_pages_read() RETURNS int LANGUAGE sql AS 'SELECT 0'")
+    for state in ("backing_off", "cooling", "in_flight"):
+        answer = await page.get("/chats", state=state)
+        assert "some may be missing" in answer.text, state
+        assert f"No chat is {state.replace('_', ' ')} now, of those that were looked at." in answer.text
+        assert "That is well" not in answer.text
+    for query in ({"state": "suppressed"}, {"state": "moved"}, {"chat": "5"}):
+        assert "some may be missing" not in (await page.get("/chats", **query)).text
+    sending = await page.get("/messages", status="sending")
+    assert "Some may be missing" in sending.text
+    assert "Look further back" not in sending.text
+    assert f'href="/messages/{message_id}"' in (await page.get("/messages", status=["sending", "queued"])).text
+
+
 @pytest.mark.parametrize("query", ["state=asleep", "chat=%00", "after=" + "9" * 300])
 async def test_what_cannot_be_understood_is_one_line_beside_the_form(page: Any, query: str) -> None:
     answer = await page.get(f"/chats?{query}")

@@ -121,6 +121,18 @@ async def test_below_a_prefix_the_login_stays_below_it(open_page: Any) -> None:
     assert (await page.get("/ops/bots")).status == 200
 
 
+async def test_a_section_as_the_prefix_opens_nothing_and_hides_nothing(db: Any, open_page: Any) -> None:
+    page = await open_page(admin_prefix="/bots", admin_password="correct horse")
+    for path in ("/bots/static/pause", "/bots/bots/static/pause"):
+        assert (await page.post(path)).status == 401, path
+    assert (await page.get("/bots/static/none.css")).status == 404
+    assert (await page.get("/bots/bots/login")).status == 401, "a bot of that name"
+    assert 'name="password"' in (await page.get("/bots/login")).text
+    await page.log_in("correct horse")
+    assert "<h1>Messages</h1>" in (await page.get("/bots/messages")).text
+    assert "<h1>Bots</h1>" in (await page.get("/bots/bots")).text
+
+
 # --- what stands in an address ---
 
 ODD = 'a&b=c#d+1% "q" пр ✓ \u202e'

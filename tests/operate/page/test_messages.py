@@ -117,6 +117,33 @@ async def test_counting_stops_at_a_thousand(connection: Connection, page: Any) -
     assert "more than 1,000 messages" in (await page.get("/messages")).text
 
 
+async def test_a_count_that_did_not_look_at_all_is_told_as_a_least_one(connection: Connection, page: Any) -> None:
+    insert(connection, 1, tag="needle")
+    # The only way to these is a walk of the newest 100,000.
+    connection.execute(
+        "INSERT INTO outbox.message (chat_id, payload) SELECT n::text, '{}' FROM generate_series(1, 100000) n"
+    )
+    for number in range(2, 62):
+        insert(connection, number, priority=0)
+    full = await page.get("/messages", priority="critical")
+    assert "60 or more messages" in full.text
+    connection.execute("DELETE FROM outbox.message WHERE priority = 0 AND chat_id::bigint > 3")
+    short = await page.get("/messages", priority="critical")
+    assert "2 or more messages" in short.text
+
+
+async def test_a_count_that_takes_too_long_leaves_the_list(
+    connection: Connection, page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [insert(connection, chat) for chat in range(1, 61)]
+    monkeypatch.setattr("outbox.operate.page.messages._COUNT", "SELECT pg_sleep(60), 1 AS found, true AS complete")
+    monkeypatch.setattr("outbox.operate.page.database.READ_WITHIN_S", 0.5)
+    answer = await page.get("/messages")
+    assert answer.status == 200
+    assert listed(answer.text) == ids[:9:-1]
+    assert " messages<" not in answer.text
+
+
 @pytest.mark.parametrize(
     ("query", "line"),
     [
@@ -161,7 +188,7 @@ async def test_who_may_read_messages_finds_what_they_hold_and_that_goes_on_recor
     wanted = insert(connection, 1, {"text": "Your code is 4711"})
     insert(connection, 2, {"text": "hello"})
     assert listed((await page.get("/messages", text="CODE IS")).text) == []
-    answer = await page.post("/messages", text="CODE IS", chat="1")
+    answer = await page.post("/messages", text="CODE IS", chat="1", since="2020-01-01")
     assert answer.status == 200, answer.text
     assert listed(answer.text) == [wanted]
     assert "4711" not in answer.text
@@ -169,9 +196,17 @@ async def test_who_may_read_messages_finds_what_they_hold_and_that_goes_on_recor
     assert listed((await page.post("/messages", text="not there")).text) == []
     audited = connection.execute("SELECT what, filter FROM outbox.audit ORDER BY id").fetchall()
     assert audited == [
-        ("find_in_payloads", {"text": "CODE IS", "chat": "1"}),
+        ("find_in_payloads", {"text": "CODE IS", "chat_id": "1", "since": "2020-01-01T00:00:00+00:00"}),
         ("find_in_payloads", {"text": "not there"}),
     ]
+
+
+async def test_a_chat_stands_in_the_audit_of_a_search_where_forget_finds_it(
+    connection: Connection, open_page: Any
+) -> None:
+    page = await open_page(payload_readers="*")
+    await page.post("/messages", text="x", chat="@Shop")
+    assert connection.execute("SELECT filter FROM outbox.audit").fetchall() == [({"text": "x", "chat_id": "@shop"},)]
 
 
 async def test_a_token_that_is_looked_for_does_not_go_on_record(connection: Connection, open_page: Any) -> None:

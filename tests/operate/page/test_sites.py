@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+HEADER = "X-Forwarded-User"
+
 
 def audited(db: Any) -> list[str]:
     return [what for [what] in db.execute("SELECT what FROM outbox.audit ORDER BY id")]
@@ -27,6 +29,47 @@ async def test_a_name_that_was_rebound_to_loopback_opens_nothing(page: Any, host
 @pytest.mark.parametrize("host", ["localhost:9999", "127.0.0.1:1", "[::1]:8480", "outbox.localhost"])
 async def test_loopback_by_any_of_its_names_opens_the_page(page: Any, host: str) -> None:
     assert (await page.get("/", headers={"Host": host})).status == 200
+
+
+# --- a name from a proxy ---
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8480", "127.0.0.1.evil.example", "outbox", "["])
+async def test_a_script_of_a_rebound_name_cannot_pose_as_the_proxy(db: Any, open_page: Any, host: str) -> None:
+    page = await open_page(trusted_header=HEADER, payload_readers="bob")
+    # All that a script can write; what begins with Sec- it cannot, and plain http to a name brings none.
+    forged = {HEADER: "bob", "Host": host, "Origin": f"http://{host}", "X-Forwarded-Host": host}
+    forged |= {"X-Forwarded-Proto": "https"}
+    answer = await page.get("/", headers=forged)
+    assert answer.status == 403
+    assert "let the proxy send Host: 127.0.0.1" in answer.text
+    assert "<nav" not in answer.text
+    async with page.raw_post("/bots/default/pause", forged) as posted:
+        assert posted.status == 403
+    assert audited(db) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "ops.example", "Sec-Fetch-Site": "none"},
+        {"Host": "127.0.0.1:8480"},
+        {"Host": "10.0.3.7:8480"},
+        {"Host": "[fd00::1]"},
+        {"Host": "localhost"},
+    ],
+    ids=str,
+)
+async def test_what_came_by_https_or_under_an_address_may_be_the_proxys(
+    open_page: Any, headers: dict[str, str]
+) -> None:
+    page = await open_page(trusted_header=HEADER)
+    assert (await page.get("/", headers={HEADER: "bob"} | headers)).status == 200
+
+
+async def test_the_proxy_may_ask_under_any_name_whether_the_page_is_alive(open_page: Any) -> None:
+    page = await open_page(trusted_header=HEADER)
+    assert (await page.get("/healthz", headers={"Host": "ops.example"})).text == "ok"
 
 
 # --- writes that another site began ---

@@ -10,12 +10,12 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Page, Request, expect
+from playwright.async_api import Page, Request, async_playwright, expect
 
 from outbox.operate.page.database import PageDatabase
 from outbox.operate.page.password import WrongPasswords
 from tests.conftest import Database
-from tests.operate.page.browser.conftest import Complaints, OpenTab
+from tests.operate.page.browser.conftest import ARGUMENTS, Complaints, OpenTab
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'><svg onload='window.hacked = 1'>"
 NO_ICON = "status of 404"  # of the stranger
@@ -213,6 +213,26 @@ async def test_no_other_site_frames_the_page(
     texts = [await frame.locator("body").inner_text() for frame in tab.frames[1:]]
     assert len(texts) == 1
     assert "Overview" not in texts[0]
+
+
+async def test_a_name_that_was_rebound_cannot_pose_as_the_proxy(db: Database, open_page: Any, chromium: str) -> None:
+    page = await open_page(trusted_header="X-Forwarded-User")
+    rebound = ["--host-resolver-rules=MAP rebound.example 127.0.0.1"]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS + rebound)
+        tab = await browser.new_page()
+        await tab.goto(f"http://rebound.example:{urlsplit(page.url).port}/healthz")
+        for path, method in (("/messages", "GET"), ("/bots/default/pause", "POST")):
+            forged = {"X-Forwarded-User": "ann", "X-Forwarded-Proto": "https", "Sec-Fetch-Site": "same-origin"}
+            status = await tab.evaluate(
+                "([path, method, headers]) => fetch(path, {method, headers}).then(answer => answer.status)",
+                [path, method, forged],
+            )
+            assert status == 403, path
+        await browser.close()
+    assert db.execute("SELECT FROM outbox.audit") == []
+    # The same from the page's own address, as it comes out of a proxy.
+    assert (await page.get("/messages", headers={"X-Forwarded-User": "ann"})).status == 200
 
 
 async def test_wrong_passwords_open_nothing_and_make_the_next_one_wait_longer(

@@ -12,17 +12,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from outbox.deliver.connections import Connections
-from outbox.deliver.tokens import TokensFile
 from outbox.deliver.worker import Worker, run_worker
 from outbox.operate.housekeeping import Housekeeper
-from outbox.settings import Settings, UsageError, read_tokens
-
-
-def follow_tokens(settings: Settings) -> TokensFile | None:
-    """Return what tells when OUTBOX_TOKENS_FILE changes. Make it before reading the tokens: no change is missed."""
-    if settings.tokens_file is None:
-        return None
-    return TokensFile(settings.tokens_file, lambda: read_tokens(os.environ, settings.tokens_file))
+from outbox.settings import Settings, UsageError
 
 
 async def work_with_page(

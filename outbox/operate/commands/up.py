@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
+import threading
 
 import click
 import structlog
 
 from outbox.database.connect import database_url
-from outbox.database.migrate import is_current, migrate
-from outbox.deliver.worker import Worker
 from outbox.observe.logs import EventLog, set_up_logs
+from outbox.operate.follow_tokens import follow_tokens
 from outbox.operate.json_log import json_log_option, print_line
-from outbox.operate.page.access import refuse_open_door
-from outbox.operate.up import follow_tokens, run, work_with_page
 from outbox.settings import load_settings, read_tokens
+
+# A first start waits two seconds for initdb: these are read meanwhile, which would take one more.
+MEANWHILE = ("outbox.operate.page.access", "outbox.database.migrate", "outbox.operate.up", "outbox.operate.page.app")
 
 
 @click.command("up")
@@ -39,6 +41,10 @@ def command(verbose: bool, as_json: bool) -> None:
     \b
     Exit: 0 stopped by a signal, 130 or 143 while it still started, 1 failed, 2 wrong usage
     """
+    reading = threading.Thread(target=_read_meanwhile, daemon=True)
+    reading.start()
+    from outbox.operate.page.access import refuse_open_door
+
     settings = load_settings()
     refuse_open_door(settings)
     tokens_file = follow_tokens(settings)
@@ -60,6 +66,10 @@ def command(verbose: bool, as_json: bool) -> None:
 
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(database_url(settings, "up", echo=say))
+        reading.join()
+        from outbox.database.migrate import is_current, migrate
+        from outbox.deliver.worker import Worker
+        from outbox.operate.up import run, work_with_page
 
         def end_at_once(status: int) -> None:
             try:
@@ -86,3 +96,10 @@ def command(verbose: bool, as_json: bool) -> None:
         else:
             say("no bot token is set, so messages wait. Set OUTBOX_TOKEN, or OUTBOX_TOKEN_<NAME> for the bot <name>.")
         run(work_with_page(url, settings, worker, name, say, ready, end_at_once))
+
+
+def _read_meanwhile() -> None:
+    # What is missing, such as Jinja2, is told where it is needed.
+    for name in MEANWHILE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)

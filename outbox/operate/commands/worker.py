@@ -9,8 +9,9 @@ from outbox.database.connect import database_url
 from outbox.deliver import events
 from outbox.deliver.worker import CONCURRENCY, GRACE_S, Worker
 from outbox.observe.logs import EventLog, set_up_logs
+from outbox.operate.follow_tokens import follow_tokens
 from outbox.operate.json_log import json_log_option, print_line
-from outbox.operate.up import follow_tokens, run, work_and_keep_house
+from outbox.operate.up import run, work_and_keep_house
 from outbox.settings import UsageError, load_settings, read_tokens, token_source
 
 

@@ -41,6 +41,8 @@ def outbox(db: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     `input` stands on its stdin; `typed` does too, and stdin is a terminal then.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    # A shell starts what runs in its background with SIGINT ignored, and Python leaves it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in os.environ:
         if name.startswith("OUTBOX_"):
             monkeypatch.delenv(name)

@@ -126,6 +126,7 @@ def test_the_timeline_has_times_of_one_day_without_the_day_and_each_wait_with_it
     unlimited(connection)
     worker = register(connection)
     message = insert(connection, 42)
+    clock.advance(1)  # the attempt is told to have begun 0.05 s before its end
     finish(
         connection,
         worker,

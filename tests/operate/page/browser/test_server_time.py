@@ -1,8 +1,14 @@
-"""Each page with a million finished messages, ten thousand dead letters and a hundred thousand that wait."""
+"""Each page with a million finished messages, ten thousand dead letters and a hundred thousand that wait.
+
+The mark is of a machine that reckons the control in CONTROL_MS, as that of docs/performance.md does when nothing else
+runs: one that just now takes twice as long, because others share it, may take twice as long for a page. The figures as
+they are: python -m bench page.
+"""
 
 from __future__ import annotations
 
 import re
+import time
 from statistics import median
 from typing import Any
 
@@ -15,6 +21,8 @@ from tests.operate.page.browser.places import places, posts
 
 MOST_MS = 300
 TIMES = 3
+CONTROL = "SELECT sum(n::numeric) FROM generate_series(1, 300000) n"
+CONTROL_MS = 75.0
 
 
 POST = """async ([path, form]) => {
@@ -38,6 +46,14 @@ async def look(tab: Page, path: str, form: dict[str, str] | None) -> float:
     return float(found[1])
 
 
+def slowness(database: Database) -> float:
+    """How many times as long as usual this machine takes just now; 1 where it is as quick or quicker."""
+    with database.connect() as connection:
+        started_s = time.perf_counter()
+        connection.execute(CONTROL).fetchall()
+        return max(1.0, 1000 * (time.perf_counter() - started_s) / CONTROL_MS)
+
+
 async def test_every_page_answers_within_300_ms_of_server_time(
     large: Database, open_page: Any, open_tab: OpenTab
 ) -> None:
@@ -45,7 +61,9 @@ async def test_every_page_answers_within_300_ms_of_server_time(
     tab = await open_tab(page.url)
     asked: list[tuple[str, Any]] = [(place, None) for place in places(large)] + posts(large)
     figures = {
-        path if form is None else f"POST {path} {form}": [await look(tab, path, form) for _ in range(TIMES)]
+        path if form is None else f"POST {path} {form}": [
+            await look(tab, path, form) / slowness(large) for _ in range(TIMES)
+        ]
         for path, form in asked
     }
     # One look may meet a checkpoint; most of them must not be slow.

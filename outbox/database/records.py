@@ -161,6 +161,7 @@ housekeeping = Table(
     Column("last_error", Text),
     needed("runs", BigInteger, "0"),
     needed("wakeups_repaired", BigInteger, "0"),
+    needed("astray", BigInteger, "0"),
 )
 
 release = Table(
@@ -212,6 +213,19 @@ broadcast = Table(
     needed("ended_before", BigInteger),
     needed("first_created_at", TIME),
     needed("last_finished_at", TIME),
+)
+
+tally = Table(
+    "tally",
+    metadata,
+    Column("bot", Text, primary_key=True),
+    needed("sent", BigInteger, "0"),
+    needed("expired", BigInteger, "0"),
+    needed("cancelled", BigInteger, "0"),
+    needed("superseded", BigInteger, "0"),
+    needed("discarded", BigInteger, "0"),
+    needed("accepted", BigInteger, "0"),
+    needed("measured_at", TIME),
 )
 
 broadcast_mark = Table(

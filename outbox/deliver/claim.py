@@ -30,7 +30,8 @@ DOUBT_S: Final = 0.25  # half of what makes a slot stale; beyond it a quick ques
 _CLAIM: Final = """
 SELECT bot, chat_id, message_id, attempt, method, payload::text, priority, on_uncertain, correlation_id, slot,
        extract(epoch FROM slot_at)::float8, extract(epoch FROM created_at)::float8,
-       extract(epoch FROM clock_at)::float8, ask_again_s, settled
+       extract(epoch FROM clock_at)::float8, ask_again_s, settled,
+       extract(epoch FROM due_at)::float8
   FROM outbox.claim(%s::bigint, %s::text[], %s::int, %s::jsonb)"""
 
 
@@ -198,6 +199,7 @@ def _lane(incarnation: int, row: tuple[Any, ...], claimed_s: float) -> Lane:
         slot=row[9],
         slot_at_s=row[10],
         created_at_s=row[11],
+        due_at_s=row[15],
         claimed_s=claimed_s,
     )
 

@@ -59,6 +59,10 @@ class Connections:
     async def close(self) -> None:
         await self._pool.close(timeout=1.0)
 
+    def statistics(self) -> dict[str, int]:
+        """What psycopg's pool counts: connections and who waits for one; times in milliseconds."""
+        return self._pool.get_stats()
+
     async def call(
         self, query: str, parameters: Sequence[Any] = (), timeout_s: float = CALL_TIMEOUT_S
     ) -> list[tuple[Any, ...]]:

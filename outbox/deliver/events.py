@@ -48,7 +48,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
+class Answered:
     bot: str
     chat_id: str
     message_id: int
@@ -68,29 +68,31 @@ class _Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent(_Answered):
+class Sent(Answered):
     telegram_message_id: int | None
     since_created_s: float
     """From the insert to the answer, on the database's clock."""
+    since_due_s: float
+    """The same from the time it was scheduled for, where that was later."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waited(_Answered):
+class Waited(Answered):
     """A 429: the chat waits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Retried(_Answered):
+class Retried(Answered):
     """Not executed; comes again, after the backoff or once what stood in its way is gone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Uncertain(_Answered):
+class Uncertain(Answered):
     """Perhaps executed; the message's on_uncertain decides."""
 
 
 @dataclass(frozen=True, slots=True)
-class Died(_Answered):
+class Died(Answered):
     """A person must look."""
 
 

@@ -235,6 +235,7 @@ class Flight:
                     **shared,
                     telegram_message_id=outcome.telegram_message_id,
                     since_created_s=ended_s - self._clock.offset_s - lane.created_at_s,
+                    since_due_s=ended_s - self._clock.offset_s - lane.due_at_s,
                 )
             case "wait":
                 return events.Waited(**shared)

@@ -23,6 +23,8 @@ class Lane:
     slot_at_s: float | None
     """When the slot is, in seconds since 1970 on the database's clock."""
     created_at_s: float
+    due_at_s: float
+    """From when on it could have gone, were there no limits."""
     claimed_s: float
     """When claim answered, on pace's clock."""
     due_s: float = 0.0

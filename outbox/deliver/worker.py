@@ -75,11 +75,22 @@ class Worker:
         self._spool = Spool(spool_dir, emit=self._emit)
         self._connections = Connections(database_url, f"outbox worker {name}")
         self._identity = Identity(self._connections, environment)
+        self._completion: Completion | None = None
 
     @property
     def connections(self) -> Connections:
         """The worker's connections, open while run() runs; another part of the same process may share them."""
         return self._connections
+
+    @property
+    def results_waiting(self) -> int:
+        """Results that the database does not know of yet."""
+        return self._completion.waiting if self._completion is not None else 0
+
+    @property
+    def results_spooled(self) -> int:
+        """How many of them are on the disk."""
+        return self._completion.spooled if self._completion is not None else 0
 
     async def until_stopping(self) -> None:
         """Return once the worker was asked to stop; its connections are then open for a moment longer."""
@@ -115,7 +126,7 @@ class Worker:
             only=self._only,
         )
         # A lane just completed may have its next message: a follow-up wakeup that rings no bell of a busy worker.
-        completion = Completion(
+        completion = self._completion = Completion(
             self._connections, flushed=lambda: self._alarm.within(BUSY_POLL_S), emit=self._emit, spool=self._spool
         )
         lease = Lease(

@@ -9,15 +9,18 @@ from typing import Any, Final, Literal
 import structlog
 
 from outbox.deliver import events
+from outbox.observe.sampling import Sampler
 from outbox.redact import RedactingFilter, scrub_event
 
 SAME_WITHIN_S: Final = 10.0  # a database that is away fails several times a second, and once in this is said
+
+_Outcome = events.Sent | events.Waited | events.Retried | events.Uncertain | events.Died
 
 _NO_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 def set_up_logs(form: Literal["console", "json"], *, verbose: bool = False) -> None:
-    """Send every log line of this process, of libraries too, to stderr. `verbose` adds a line per message sent."""
+    """Send every log line of this process, of libraries too, to stderr. `verbose` adds lines for debugging."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -67,13 +70,17 @@ def _scrub(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping
 
 
 class EventLog:
-    """Writes a worker's events as log lines: what an operator must see, and no line per message but when verbose."""
+    """Writes a worker's events as log lines: what an operator must see, and one per outcome, sampled when busy."""
 
-    def __init__(self, worker: str, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, worker: str, now: Callable[[], float] = time.monotonic, *, sampler: Sampler | None = None
+    ) -> None:
+        """`worker` stands in each line. No `sampler`: every outcome has its line."""
         self._log = structlog.stdlib.get_logger("outbox").bind(worker=worker)
         self._now = now
         self._said_s: dict[tuple[str, str], float] = {}
         self._verdicts: dict[str, bool | None] = {}
+        self._sampler = sampler
 
     def __call__(self, event: events.Event) -> None:
         match event:
@@ -127,28 +134,42 @@ class EventLog:
             case events.Reaped():
                 self._log.warning("released lanes of a worker that is gone", lanes=event.lanes)
             case events.Died():
-                self._log.warning("dead letter", **_facts(event))
+                self._tell_outcome(self._log.warning, "dead letter", event)
             case events.Uncertain():
-                self._log.warning("uncertain", **_facts(event))
+                self._tell_outcome(self._log.warning, "uncertain", event)
             case events.Waited():
-                self._log.info("429", **_facts(event))
+                self._tell_outcome(self._log.info, "429", event)
             case events.Retried():
-                self._log.info("comes again", **_facts(event))
+                self._tell_outcome(self._log.info, "comes again", event)
             case events.Sent():
-                self._log.debug("sent", telegram_message_id=event.telegram_message_id, **_facts(event))
+                self._tell_outcome(self._log.info, "sent", event)
             case events.GivenBack():
-                say = self._log.info if event.reason == "not_allowed" else self._log.debug
-                say(
-                    "discarded" if event.reason == "not_allowed" else "given back",
-                    bot=event.bot,
-                    chat_id=event.chat_id,
-                    message_id=event.message_id,
-                    attempt=event.attempt,
-                    correlation_id=event.correlation_id,
-                    reason=event.reason,
-                )
+                self._tell_given_back(event)
             case _:
                 pass
+
+    def _tell_outcome(self, say: Callable[..., None], text: str, event: _Outcome) -> None:
+        left_out = 0 if self._sampler is None else self._sampler.take(text)
+        if left_out is not None:
+            say(text, **_facts(event), **({"not_logged": left_out} if left_out else {}))
+
+    def _tell_given_back(self, event: events.GivenBack) -> None:
+        is_end = event.reason == "not_allowed"
+        text = "discarded" if is_end else "given back"
+        left_out = 0 if self._sampler is None else self._sampler.take(text)
+        if left_out is None:
+            return
+        say = self._log.info if is_end else self._log.debug
+        say(
+            text,
+            bot=event.bot,
+            chat_id=event.chat_id,
+            message_id=event.message_id,
+            attempt=event.attempt,
+            correlation_id=event.correlation_id,
+            reason=event.reason,
+            **({"not_logged": left_out} if left_out else {}),
+        )
 
     def _tell_end(self, event: events.Stopped) -> None:
         say = self._log.info
@@ -183,8 +204,8 @@ class EventLog:
         self._log.warning(text, **facts)
 
 
-def _facts(event: events.Sent | events.Waited | events.Retried | events.Uncertain | events.Died) -> dict[str, Any]:
-    return {
+def _facts(event: _Outcome) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "bot": event.bot,
         "chat_id": event.chat_id,
         "message_id": event.message_id,
@@ -196,7 +217,10 @@ def _facts(event: events.Sent | events.Waited | events.Retried | events.Uncertai
         "error_class": event.error_class,
         "error_text": event.error_text,
         "retry_after_s": event.retry_after_s,
+        "telegram_message_id": event.telegram_message_id if isinstance(event, events.Sent) else None,
     }
+    # Most lines are of messages sent, and most of these would be empty.
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 class _RedactOthers(RedactingFilter):

@@ -6,13 +6,14 @@
 -- not in settled. slot NULL: it had none, and is brought for the breaker. p_n = 0: only settle. result: ok (answered,
 -- whatever the answer) | fail (retry or uncertain) | flood (429) | refused (the chat, perhaps by Telegram's own fault) |
 -- unauthorised (the bot token) | unsent (given back).
+-- due_at: when it could go first, whatever the limits and earlier attempts: scheduled, or when it was written.
 -- One row per message, then always a closing row without message_id: the clock, when to ask again (NULL: nothing known to
 -- wait for) and the bots whose settlements were applied.
 CREATE OR REPLACE FUNCTION outbox.claim(p_worker bigint, p_bots text[], p_n int, p_settlements jsonb)
 RETURNS TABLE (
     bot text, chat_id text, message_id bigint, attempt int, method text, payload jsonb, priority smallint,
     on_uncertain text, correlation_id text, slot bigint, slot_at timestamptz, created_at timestamptz,
-    clock_at timestamptz, ask_again_s float8, settled text[])
+    due_at timestamptz, clock_at timestamptz, ask_again_s float8, settled text[])
 LANGUAGE plpgsql
 -- Plans must not depend on statistics (I10).
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_bitmapscan = off
@@ -90,7 +91,8 @@ BEGIN
                     ELSE (SELECT outbox.aim_payload(m.method, p.payload, m.chat_id, t.telegram_message_id, t.message_ids)
                             FROM outbox.find_target(m.target_id, m.bot, m.chat_id) t)
                END, m.priority, m.on_uncertain, m.correlation_id,
-               v_claim.slot[l.place], v_claim.slot_at[l.place], m.created_at, NULL::timestamptz, NULL::float8, NULL::text[]
+               v_claim.slot[l.place], v_claim.slot_at[l.place], m.created_at,
+               greatest(m.created_at, m.next_attempt_at), NULL::timestamptz, NULL::float8, NULL::text[]
           FROM unnest(v_claim.lanes) WITH ORDINALITY
                l (chat_id, message_id, priority, attempt, bytes, may_go_at, cost, place)
          CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = l.message_id LIMIT 1) m

@@ -29,6 +29,7 @@ BEGIN
     v_before := least(greatest(k.measured_at, v_now - interval '30 s'), v_now);
     IF NOT k.is_own THEN
         DELETE FROM outbox.broadcast;
+        DELETE FROM outbox.tally;
         v_adopted_at := (SELECT i.adopted_at FROM outbox.identity i);
     END IF;
 
@@ -54,6 +55,7 @@ BEGIN
            first_created_at = least(b.first_created_at, excluded.first_created_at),
            last_finished_at = greatest(b.last_finished_at, excluded.last_finished_at);
     GET DIAGNOSTICS v_tags = ROW_COUNT;
+    PERFORM outbox.measure_tally(k.from_xid, v_xid, k.own_since, v_adopted_at);
     UPDATE outbox.broadcast_mark SET measured_at = v_now, measured_xid = v_xid, before_at = v_before;
 
     IF date_trunc('hour', v_now) <> date_trunc('hour', k.measured_at) THEN

@@ -85,6 +85,7 @@ def _lane(clock: Clock, slot: int | None = 11, method: str = "sendMessage") -> L
         slot=slot,
         slot_at_s=None if slot is None else 1000.0,
         created_at_s=999.0,
+        due_at_s=999.0,
         claimed_s=clock.now_s(),
     )
     return place(lane, clock)

@@ -22,6 +22,7 @@ LANE = Lane(
     slot=7,
     slot_at_s=1000.0,
     created_at_s=999.0,
+    due_at_s=999.0,
     claimed_s=50.0,
 )
 

@@ -1,0 +1,28 @@
+"""What became of each bot's messages since the first count, and whether any was found astray: for metrics."""
+
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute(
+        """
+        CREATE TABLE outbox.tally (
+            bot         text PRIMARY KEY,
+            sent        bigint NOT NULL DEFAULT 0,
+            expired     bigint NOT NULL DEFAULT 0,
+            cancelled   bigint NOT NULL DEFAULT 0,
+            superseded  bigint NOT NULL DEFAULT 0,
+            discarded   bigint NOT NULL DEFAULT 0,
+            accepted    bigint NOT NULL DEFAULT 0,
+            measured_at timestamptz NOT NULL
+        ) WITH (fillfactor = 50);
+        ALTER TABLE outbox.housekeeping ADD COLUMN astray bigint NOT NULL DEFAULT 0;
+        -- claim has got another column.
+        DROP FUNCTION IF EXISTS outbox.claim(bigint, text[], int, jsonb);
+        """
+    )

@@ -1,0 +1,65 @@
+"""What a monitor and a supervisor may ask over HTTP: /metrics, /healthz and /readyz."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final
+
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from outbox.observe.health import Check
+from outbox.settings import Address, UsageError
+
+READY_WITHIN_S: Final = 3.0  # a supervisor asks every few seconds, and gives up soon
+
+Ready = Callable[[], Awaitable[Sequence[Check]]]
+
+
+def routes(registry: CollectorRegistry, ready: Ready) -> list[web.RouteDef]:
+    """The three addresses. They say no chat, text or bot token, so they need no password."""
+
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+        # In a thread: a thousand series take 10 ms, in which no slot would be met.
+        body = await asyncio.to_thread(encode, registry)
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                checks = list(await ready())
+        except TimeoutError:
+            checks = [Check("ready", False, f"no answer within {READY_WITHIN_S:g} s")]
+        lines = [f"{'ok' if check.is_well else 'NOT'} {check.name}: {check.finding}\n" for check in checks]
+        return web.Response(text="".join(lines), status=200 if all(check.is_well for check in checks) else 503)
+
+    return [web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)]
+
+
+@contextlib.asynccontextmanager
+async def serve(address: Address, registry: CollectorRegistry, ready: Ready) -> AsyncIterator[str]:
+    """Serve them while the block runs; yields the URL of /metrics. Raises UsageError where it cannot listen."""
+    app = web.Application()
+    app.router.add_routes(routes(registry, ready))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handle_signals=False)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, address.host, address.port).start()
+        except OSError as error:
+            is_taken = error.errno == errno.EADDRINUSE
+            what = "is taken by another program" if is_taken else f"is no address to listen on: {error.strerror}"
+            raise UsageError(
+                f"OUTBOX_METRICS_ADDR {address} {what}", "Set OUTBOX_METRICS_ADDR to another host:port, or to off"
+            ) from None
+        yield f"http://{address._replace(port=runner.addresses[0][1])}/metrics"
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,126 @@
+"""Numbers of the whole database, shown by one process: the one that keeps house. outbox.gauges() says them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import psycopg
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwayError, describe
+
+READ_EVERY_S: Final = 15.0  # as housekeeping counts
+READ_WITHIN_S: Final = 5.0  # it keeps one of the worker's two connections meanwhile
+KEPT_S: Final = 60.0  # numbers that could not be read again are shown no longer than that
+
+
+class Known(NamedTuple):
+    """A number that outbox.gauges() says: its help, its labels."""
+
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+KNOWN: Final[Mapping[str, Known]] = {
+    "queue_messages": Known("Messages that wait: due, or scheduled for later.", ("bot", "priority", "state")),
+    "queue_retrying_messages": Known("Of these, after a failed call.", ("bot", "priority")),
+    "queue_oldest_age_seconds": Known("How long the oldest due message waits.", ("bot", "priority")),
+    "queue_measured_seconds": Known("How long ago housekeeping counted what waits."),
+    "expected_delay_seconds": Known("How long a message inserted now would wait.", ("bot", "priority")),
+    "backlog_seconds": Known("Until all that is due at this priority or better is sent.", ("bot", "priority")),
+    "messages_accepted_total": Known("Messages written to the outbox since the first count.", ("bot",)),
+    "messages_ended_total": Known("Messages that ended, by how; dead letters have not.", ("bot", "status")),
+    "limit_messages_per_second": Known("The bot's limit as set; none without one.", ("bot",)),
+    "limit_active_messages_per_second": Known("What floods have left of it.", ("bot",)),
+    "slots_total": Known("Slots given of the bot's limit.", ("bot",)),
+    "flooded_chats": Known("Chats that answered 429 within the last 60 s.", ("bot",)),
+    "bot_paused": Known("1: the bot sends nothing, by whose word.", ("bot", "by")),
+    "bot_workers": Known("Living workers that serve the bot.", ("bot",)),
+    "breaker_state": Known("1 for the state that the breaker is in.", ("bot", "state")),
+    "breaker_changes_last_hour": Known("How often the breaker went into a state within the last hour.", ("bot", "to")),
+    "dead_letters": Known("Messages that need a person.", ("bot", "status", "error_class")),
+    "dead_letters_expiring": Known("Dead letters that retention takes within 7 days."),
+    "suppressed_chats": Known("Chats that nothing is sent to, because they do not want or do not exist."),
+    "suppressed_chats_last_hour": Known("Chats suppressed within the last hour."),
+    "suppressed_chats_per_hour_before": Known("Chats suppressed in an hour of the day before, on average."),
+    "workers_alive": Known("Workers whose lease runs."),
+    "workers_lost_last_hour": Known("Workers that went without a word within the last hour."),
+    "worker_oldest_heartbeat_seconds": Known("Age of the oldest heartbeat of a living worker."),
+    "lanes_in_flight": Known("Chats with a message on its way."),
+    "lanes_without_worker": Known("Of these, chats whose worker is gone."),
+    "housekeeping_age_seconds": Known("How long ago a duty of housekeeping ran.", ("duty",)),
+    "housekeeping_failing": Known("1: the duty failed when it ran last.", ("duty",)),
+    "wakeups_repaired_total": Known("Missing wakeups that repair had to file; above 0 means a bug."),
+    "messages_astray": Known("Messages found in no state, or in two, at the last look; above 0 means a bug."),
+    "table_dead_rows": Known("Dead rows that VACUUM has not removed.", ("table",)),
+    "table_live_rows": Known("Live rows, as PostgreSQL estimates.", ("table",)),
+    "table_bytes": Known("Size with indexes and TOAST.", ("table",)),
+    "wakeups_taken_total": Known("Rows deleted from outbox.wakeup, since its statistics began."),
+    "snapshot_age_seconds": Known("Age of the oldest transaction of this database that holds a snapshot."),
+    "partitions_ahead": Known("Days for which a partition is ready; -1: not even today.", ("table",)),
+    "database_connections": Known("Connections of outbox to the database."),
+}
+
+
+class DatabaseGauges(Collector):
+    """Shows what was read last; nothing when it is not this process's turn, or when it is too old."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._read_s = float("-inf")
+        self._families: list[Metric] = []
+
+    def take(self, rows: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
+        """Show these rows of outbox.gauges(). What a newer database says and we do not know is left out."""
+        families: dict[str, Metric] = {}
+        for name, labels, value in rows:
+            known = KNOWN.get(name)
+            if known is None or set(labels) != set(known.labels):
+                continue
+            family = families.get(name)
+            if family is None:
+                kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                family = families[name] = kind(f"outbox_{name}", known.text, labels=known.labels)
+            family.add_metric([str(labels[label]) for label in known.labels], value)  # type: ignore[attr-defined]
+        self._families = list(families.values())
+        self._read_s = self._now()
+
+    def drop(self) -> None:
+        """Another process shows them now."""
+        self._families = []
+
+    def collect(self) -> Iterator[Metric]:
+        if self._now() - self._read_s < KEPT_S:
+            yield from self._families
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+
+async def read_for_ever(gauges: DatabaseGauges, connections: Connections, holds: Callable[[], bool]) -> None:
+    """Read them every 15 s while holds() says that this process keeps house. Runs until cancelled."""
+    log: Any = structlog.stdlib.get_logger("outbox")
+    failing = False
+    while True:
+        if not holds():
+            gauges.drop()
+            await asyncio.sleep(1.0)
+            continue
+        try:
+            rows = await connections.call_long(
+                "SELECT name, labels, value FROM outbox.gauges()", within_s=READ_WITHIN_S
+            )
+        except (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError) as error:
+            if not failing:
+                log.warning("the numbers of /metrics could not be read, and are tried again", error=describe(error))
+            failing = True
+        else:
+            failing = False
+            gauges.take((name, labels, value) for name, labels, value in rows)
+        await asyncio.sleep(READ_EVERY_S)

@@ -1,0 +1,40 @@
+"""Whether this process is alive and does its work, for a supervisor: /healthz and /readyz ask it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from outbox.deliver import events
+
+CLAIMED_WITHIN_S: Final = 30.0  # an idle worker claims every second, one that has no room once it has some
+
+
+class Check(NamedTuple):
+    """One thing that must be so: its name, whether it is, and what it looks like if not."""
+
+    name: str
+    is_well: bool
+    finding: str
+
+
+class ClaimHealth:
+    """Listens to a worker's events: whether it claims."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._since_s = now()
+        self._claimed_s: float | None = None
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.ClaimDone):
+            self._claimed_s = self._now()
+
+    def check(self) -> Check:
+        """Whether the last claim is lately; a worker that has just begun is given time for its first."""
+        if self._claimed_s is None:
+            is_young = self._now() - self._since_s < CLAIMED_WITHIN_S
+            return Check("claiming", False, "has not claimed yet" if is_young else "has never claimed")
+        age_s = self._now() - self._claimed_s
+        return Check("claiming", age_s < CLAIMED_WITHIN_S, f"claimed {age_s:.0f} s ago")

@@ -1,0 +1,181 @@
+"""A worker's metrics: every name, unit, label and bucket, and what each of its events does to them.
+
+Label values are bounded: bots, methods, error classes, priorities; never a chat, a correlation id or a text. The
+correlation id of a recent message stands beside a bucket as its exemplar, in OpenMetrics.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from outbox.deliver import events
+from outbox.redact import scrub
+
+# A call: Telegram answers in 50 to 300 ms; a request is given up after 30 s.
+CALL_BUCKETS_S: Final = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30.0)
+# A wait: from the horizon of a claim to the day after a broadcast.
+WAIT_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
+# The database: a claim takes 2 to 5 ms (docs/performance.md).
+DATABASE_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0)
+LATE_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)  # beyond it the slot is stale
+BATCH_BUCKETS: Final = (0, 1, 2, 5, 10, 25, 50, 100, 250, 500)
+METHODS_AT_MOST: Final = 100  # the column takes any name; Telegram has some 150 methods, a bot uses a few
+EXEMPLAR_EVERY_S: Final = 1.0  # per histogram: a scrape reads one per bucket in 15 s, and each costs 3 µs
+EXEMPLAR_LENGTH: Final = 100  # OpenMetrics: 128 characters, the label's name included
+
+_OTHER: Final = "other"
+
+
+class WorkerMetrics:
+    """Listens to a worker's events; call it with each."""
+
+    def __init__(self, registry: CollectorRegistry, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._methods: dict[str, str] = {}
+        self._children: dict[tuple[Any, ...], Any] = {}
+        self._exemplars: dict[Any, float] = {}
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"outbox_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"outbox_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"outbox_{name}", text, labels, buckets=buckets, registry=registry)
+
+        self.sent = counter("messages_sent", "Messages that Telegram took.", "bot", "method")
+        self.retried = counter(
+            "messages_retried", "Calls that failed; the message comes again.", "bot", "method", "error_class"
+        )
+        self.dead = counter("messages_dead", "Messages that became dead letters.", "bot", "method", "error_class")
+        self.uncertain = counter(
+            "messages_uncertain", "Calls of which nobody knows the outcome.", "bot", "method", "error_class"
+        )
+        self.floods = counter(
+            "too_many_requests", "Calls answered by 429; scope: private or group chat, by its id.", "bot", "scope"
+        )
+        self.given_back = counter("slots_unused", "Claimed lanes that were not sent, by why.", "bot", "reason")
+        self.claimed = counter("slots_given", "Lanes claimed by this worker.", "bot")
+        self.settled = counter("slots_settled", "Answers told to the token bucket.")
+        self.in_flight = gauge("in_flight_messages", "Messages claimed and not yet answered.", "bot")
+        self.queue_wait = histogram(
+            "queue_wait_seconds", "From when a message was due to its request.", WAIT_BUCKETS_S, "bot", "priority"
+        )
+        self.end_to_end = histogram(
+            "end_to_end_seconds", "From when a message was due until it was sent.", WAIT_BUCKETS_S, "bot", "priority"
+        )
+        self.call = histogram("call_seconds", "Calls of the Bot API, whatever they answered.", CALL_BUCKETS_S, "bot")
+        self.late = histogram("slot_late_seconds", "How long after its slot a request began.", LATE_BUCKETS_S, "bot")
+        self.claim = histogram("claim_seconds", "Calls of outbox.claim.", DATABASE_BUCKETS_S)
+        self.claim_lanes = histogram("claim_lanes", "Lanes given by a claim.", BATCH_BUCKETS)
+        self.flush = histogram("flush_seconds", "Calls of outbox.complete.", DATABASE_BUCKETS_S)
+        self.flush_results = histogram("flush_results", "Results brought by a flush.", BATCH_BUCKETS)
+        self.result_age = gauge("oldest_result_seconds", "Age of the oldest result of the last flush at its end.")
+        self.database_failures = counter("database_failures", "Database calls that are tried again.", "call")
+        self.leases = counter("leases_taken", "Leases of this worker; lost: the one before ran out.", "reason")
+        self.reaped = counter("lanes_reaped", "Lanes of gone workers that this one released.")
+        self.is_idle = gauge("worker_idle", "1: inserts ring this worker, 0: it polls.")
+        self.bell = gauge("bell_works", "1: NOTIFY reaches this worker, 0: it polls (a transaction pooler).")
+        self.token = gauge("token_accepted", "1: Telegram took the bot's token, 0: it refused it.", "bot")
+        self.spool_full = counter("spool_full", "Times the spool was full: nothing is claimed then.")
+        self.spool_failures = counter("spool_failures", "Writes to the spool that the disk refused.")
+        self.is_idle.set(1)
+        for reason in ("start", "lost"):
+            self.leases.labels(reason)
+
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.Sent():
+                self._note_call(event)
+                self._child(self.sent, event.bot, self._method(event.method)).inc()
+                priority = str(event.priority)
+                wait = self._child(self.queue_wait, event.bot, priority)
+                wait.observe(max(0.0, event.since_due_s - event.duration_s))
+                self._observe(self._child(self.end_to_end, event.bot, priority), event.since_due_s, event)
+            case events.Waited():
+                self._note_call(event)
+                scope = "group" if event.chat_id.startswith(("-", "@")) else "private"
+                self._child(self.floods, event.bot, scope).inc()
+            case events.Retried():
+                self._note_failure(self.retried, event)
+            case events.Uncertain():
+                self._note_failure(self.uncertain, event)
+            case events.Died():
+                self._note_failure(self.dead, event)
+            case events.Claimed():
+                self._child(self.claimed, event.bot).inc()
+                self._child(self.in_flight, event.bot).inc()
+            case events.GivenBack():
+                self._child(self.given_back, event.bot, event.reason).inc()
+                self._child(self.in_flight, event.bot).dec()
+            case events.ClaimDone():
+                self.claim.observe(event.duration_s)
+                if event.wanted:
+                    self.claim_lanes.observe(event.lanes)
+                if event.settlements:
+                    self.settled.inc(event.settlements)
+            case events.Flushed():
+                self.flush.observe(event.duration_s)
+                self.flush_results.observe(event.results)
+                self.result_age.set(event.oldest_s)
+            case events.DatabaseFailed():
+                self._child(self.database_failures, event.call).inc()
+            case events.LeaseTaken():
+                self._child(self.leases, event.reason).inc()
+            case events.Reaped():
+                self.reaped.inc(event.lanes)
+            case events.MoodChanged():
+                self.is_idle.set(event.idle)
+            case events.BellTested():
+                self.bell.set(event.works)
+            case events.TokenChecked():
+                if event.accepted is not None:
+                    self._child(self.token, event.bot).set(event.accepted)
+            case events.SpoolFull():
+                self.spool_full.inc()
+            case events.SpoolFailed():
+                self.spool_failures.inc()
+            case _:
+                pass
+
+    def _note_call(self, event: events.Answered) -> None:
+        self._child(self.in_flight, event.bot).dec()
+        self._observe(self._child(self.call, event.bot), event.duration_s, event)
+        self._child(self.late, event.bot).observe(max(0.0, event.late_s))
+
+    def _note_failure(self, counter: Counter, event: events.Answered) -> None:
+        self._note_call(event)
+        self._child(counter, event.bot, self._method(event.method), event.error_class or _OTHER).inc()
+
+    def _observe(self, histogram: Any, value: float, event: events.Answered) -> None:
+        now = self._now()
+        if (
+            event.correlation_id is None
+            or len(event.correlation_id) > EXEMPLAR_LENGTH
+            or now - self._exemplars.get(histogram, float("-inf")) < EXEMPLAR_EVERY_S
+        ):
+            histogram.observe(value)
+        else:
+            self._exemplars[histogram] = now
+            histogram.observe(value, {"correlation_id": scrub(event.correlation_id)})
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        # labels() takes a lock and makes a tuple of texts: three times as long as this.
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
+    def _method(self, method: str) -> str:
+        name = self._methods.get(method)
+        if name is None:
+            if len(self._methods) >= METHODS_AT_MOST:
+                return _OTHER
+            name = self._methods[method] = scrub(method)[:64]
+        return name

@@ -1,0 +1,84 @@
+"""What one process tells a monitor: its worker's metrics, the database's numbers when it keeps house, its health."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from importlib import metadata
+from typing import Final
+
+import psycopg
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, Info
+
+from outbox.database.migrate import release_digest
+from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwayError, describe
+from outbox.deliver.events import Emit, Event
+from outbox.deliver.worker import Worker
+from outbox.observe.door import serve
+from outbox.observe.gauges import DatabaseGauges, read_for_ever
+from outbox.observe.health import Check, ClaimHealth
+from outbox.observe.metrics import WorkerMetrics
+from outbox.observe.worker_state import WorkerState
+from outbox.settings import Address
+
+ASK_WITHIN_S: Final = 2.0
+
+
+class Monitor:
+    """Give it to the worker as `emit`; it passes each event on to `also`."""
+
+    def __init__(self, name: str, *, also: Emit) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            self.registry.register(collector)
+        Info("outbox_build", "Version of outbox.", registry=self.registry).info(
+            {"version": metadata.version("outbox"), "worker": name}
+        )
+        self._metrics = WorkerMetrics(self.registry)
+        self._claims = ClaimHealth()
+        self._gauges = DatabaseGauges()
+        self.registry.register(self._gauges)
+        self._also = also
+
+    def __call__(self, event: Event) -> None:
+        # Each alone: a fault in a metric must not cost a log line.
+        for listen in (self._metrics, self._claims, self._also):
+            with contextlib.suppress(Exception):
+                listen(event)
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, address: Address, connections: Connections, worker: Worker | None, holds: Callable[[], bool]
+    ) -> AsyncIterator[str]:
+        """Serve /metrics, /healthz and /readyz while the block runs; yields the URL of /metrics.
+
+        `connections` are open while the block runs; holds() says whether this process keeps house. Raises UsageError
+        where it cannot listen at `address`.
+        """
+        self.registry.register(WorkerState(connections, worker))
+
+        digest = await asyncio.to_thread(release_digest)
+
+        async def ready() -> Sequence[Check]:
+            return [await _database(connections, digest), *([] if worker is None else [self._claims.check()])]
+
+        async with serve(address, self.registry, ready) as url:
+            reading = asyncio.create_task(read_for_ever(self._gauges, connections, holds))
+            try:
+                yield url
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _database(connections: Connections, digest: str) -> Check:
+    # Among all that were applied: a newer release has been rolled out before its workers are.
+    query = "SELECT EXISTS (SELECT FROM outbox.release WHERE digest = %s)"
+    try:
+        [(is_known,)] = await connections.call(query, [digest], timeout_s=ASK_WITHIN_S)
+    except (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError) as error:
+        return Check("database", False, describe(error))
+    if not is_known:
+        return Check("database", False, "its schema is older than this process: run outbox migrate")
+    return Check("database", True, "reachable, schema at head")

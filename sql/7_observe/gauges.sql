@@ -1,0 +1,49 @@
+-- Promise: what a monitor wants to know about the whole outbox, a row per number: its name as a metric (without the prefix
+-- outbox_), labels and value. What must be counted was counted by housekeeping; here it is read.
+-- Locks: nothing.  Cost: that of the parts: no walk over what waits.
+CREATE OR REPLACE FUNCTION outbox.gauges() RETURNS TABLE (name text, labels jsonb, value float8)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM outbox.gauges_of_queue();
+    RETURN QUERY SELECT * FROM outbox.gauges_of_bots();
+    RETURN QUERY SELECT * FROM outbox.gauges_of_dead_letters();
+    RETURN QUERY SELECT * FROM outbox.gauges_of_workers();
+    RETURN QUERY SELECT * FROM outbox.gauges_of_server();
+END $$;
+COMMENT ON FUNCTION outbox.gauges IS
+    'What a monitor wants to know, a row per number: name (as a metric, without the prefix outbox_), labels, value. What outbox up and workers show at /metrics.';
+
+-- Promise: what waits, as housekeeping counted it at queue_measured_seconds ago; messages accepted and ended so far.
+-- Locks: nothing.  Cost: the rows of depth, tally and bot; estimate_pressure once per bot.
+CREATE OR REPLACE FUNCTION outbox.gauges_of_queue() RETURNS TABLE (name text, labels jsonb, value float8)
+LANGUAGE plpgsql STABLE AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT x.name, jsonb_build_object('bot', o.bot, 'priority', p.priority::text) || x.more, x.value::float8
+      FROM outbox.bot o
+     CROSS JOIN generate_series(0, 3) p (priority)
+      LEFT JOIN outbox.depth d ON d.bot = o.bot AND d.priority = p.priority
+     CROSS JOIN LATERAL (VALUES
+           ('queue_messages', '{"state": "due"}'::jsonb, coalesce(d.due, 0)),
+           ('queue_messages', '{"state": "scheduled"}', coalesce(d.scheduled, 0)),
+           ('queue_retrying_messages', '{}', coalesce(d.retrying, 0)),
+           ('queue_oldest_age_seconds', '{}', coalesce(d.oldest_age_s, 0))) x (name, more, value);
+    RETURN QUERY
+    SELECT x.name, jsonb_build_object('bot', s.bot, 'priority', s.priority::text), x.value
+      FROM outbox.pressure s
+     CROSS JOIN LATERAL (VALUES ('expected_delay_seconds', s.expected_delay_s), ('backlog_seconds', s.backlog_s))
+           x (name, value)
+     WHERE x.value IS NOT NULL;
+    RETURN QUERY
+    SELECT 'messages_accepted_total', jsonb_build_object('bot', t.bot), t.accepted::float8 FROM outbox.tally t
+    UNION ALL
+    SELECT 'messages_ended_total', jsonb_build_object('bot', t.bot, 'status', x.status), x.ended::float8
+      FROM outbox.tally t
+     CROSS JOIN LATERAL (VALUES ('sent', t.sent), ('expired', t.expired), ('cancelled', t.cancelled),
+                                ('superseded', t.superseded), ('discarded', t.discarded)) x (status, ended);
+    RETURN QUERY
+    SELECT 'queue_measured_seconds', '{}'::jsonb, extract(epoch FROM outbox.clock() - max(b.measured_at))::float8
+      FROM outbox.backlog b HAVING max(b.measured_at) IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION outbox.gauges_of_queue IS 'What waits, and what came and went. Part of gauges.';

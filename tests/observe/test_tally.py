@@ -1,0 +1,76 @@
+"""What was accepted and what became of it, per bot: each message once, in every snapshot."""
+
+from __future__ import annotations
+
+from tests.conftest import Database
+from tests.invariants.calls import Connection, claim, insert, register
+from tests.invariants.frozen_clock import FrozenClock
+
+
+def measure(connection: Connection) -> None:
+    connection.execute("SELECT outbox.measure_broadcasts()")
+
+
+def tally(connection: Connection) -> dict[str, int]:
+    row = connection.execute(
+        "SELECT accepted, sent, expired, cancelled, superseded, discarded FROM outbox.tally WHERE bot = 'default'"
+    ).fetchone()
+    assert row is not None
+    return dict(zip(("accepted", "sent", "expired", "cancelled", "superseded", "discarded"), row, strict=True))
+
+
+def test_what_waits_is_accepted_and_nothing_else(connection: Connection) -> None:
+    for chat in range(3):
+        insert(connection, chat + 1)
+    measure(connection)
+    assert tally(connection) == {
+        "accepted": 3,
+        "sent": 0,
+        "expired": 0,
+        "cancelled": 0,
+        "superseded": 0,
+        "discarded": 0,
+    }
+
+
+def test_what_is_cancelled_stays_accepted_and_counts_once(connection: Connection) -> None:
+    first, _ = insert(connection, 1), insert(connection, 2)
+    measure(connection)
+    connection.execute("SELECT outbox.cancel(%s)", [first])
+    while connection.execute("SELECT outbox.sweep(100)").fetchone() != (0,):
+        pass
+    measure(connection)
+    measure(connection)
+    counted = tally(connection)
+    assert (counted["accepted"], counted["cancelled"]) == (2, 1)
+
+
+def test_a_dead_letter_stays_accepted_while_it_waits_for_a_person(connection: Connection, frozen: FrozenClock) -> None:
+    insert(connection, 1)
+    worker = register(connection)
+    [lane] = claim(connection, worker, 1).lanes
+    connection.execute(
+        "SELECT outbox.complete(%s, %s::jsonb)",
+        [
+            worker,
+            f'[{{"bot": "default", "chat_id": "1", "message_id": {lane.message_id}, "attempt": {lane.attempt},'
+            ' "outcome": "dead", "meaning": "dead", "reach": "message", "age_s": 0, "error_class": "bad_request"}]',
+        ],
+    )
+    measure(connection)
+    assert tally(connection)["accepted"] == 1
+    connection.execute("SELECT outbox.discard(p_ids => ARRAY[%s]::bigint[])", [lane.message_id])
+    measure(connection)
+    counted = tally(connection)
+    assert (counted["accepted"], counted["discarded"]) == (1, 1)
+
+
+def test_a_transaction_that_is_still_open_is_counted_when_it_has_committed(db: Database) -> None:
+    with db.connect() as writer, db.connect() as keeper:
+        writer.autocommit = False
+        writer.execute("INSERT INTO outbox.message (chat_id, payload) VALUES ('1', '{\"text\": \"x\"}')")
+        measure(keeper)
+        assert tally(keeper)["accepted"] == 0
+        writer.commit()
+        measure(keeper)
+        assert tally(keeper)["accepted"] == 1

@@ -12,14 +12,12 @@ def upgrade() -> None:
     op.execute(
         """
         CREATE TABLE outbox.tally (
-            bot         text PRIMARY KEY,
-            sent        bigint NOT NULL DEFAULT 0,
-            expired     bigint NOT NULL DEFAULT 0,
-            cancelled   bigint NOT NULL DEFAULT 0,
-            superseded  bigint NOT NULL DEFAULT 0,
-            discarded   bigint NOT NULL DEFAULT 0,
-            accepted    bigint NOT NULL DEFAULT 0,
-            measured_at timestamptz NOT NULL
+            bot         text,
+            status      text,
+            error_class text,
+            messages    bigint NOT NULL,
+            measured_at timestamptz NOT NULL,
+            PRIMARY KEY (bot, status, error_class)
         ) WITH (fillfactor = 50);
         ALTER TABLE outbox.housekeeping ADD COLUMN astray bigint NOT NULL DEFAULT 0;
         -- claim has got another column.

@@ -219,12 +219,9 @@ tally = Table(
     "tally",
     metadata,
     Column("bot", Text, primary_key=True),
-    needed("sent", BigInteger, "0"),
-    needed("expired", BigInteger, "0"),
-    needed("cancelled", BigInteger, "0"),
-    needed("superseded", BigInteger, "0"),
-    needed("discarded", BigInteger, "0"),
-    needed("accepted", BigInteger, "0"),
+    Column("status", Text, primary_key=True),
+    Column("error_class", Text, primary_key=True),
+    needed("messages", BigInteger),
     needed("measured_at", TIME),
 )
 

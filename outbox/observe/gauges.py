@@ -35,7 +35,10 @@ KNOWN: Final[Mapping[str, Known]] = {
     "expected_delay_seconds": Known("How long a message inserted now would wait.", ("bot", "priority")),
     "backlog_seconds": Known("Until all that is due at this priority or better is sent.", ("bot", "priority")),
     "messages_accepted_total": Known("Messages written to the outbox since the first count.", ("bot",)),
-    "messages_ended_total": Known("Messages that ended, by how; dead letters have not.", ("bot", "status")),
+    "messages_ended_total": Known(
+        "Messages that ended, by how; status dead or uncertain: became a dead letter, each time.",
+        ("bot", "status", "error_class"),
+    ),
     "limit_messages_per_second": Known("The bot's limit as set; none without one.", ("bot",)),
     "limit_active_messages_per_second": Known("What floods have left of it.", ("bot",)),
     "slots_total": Known("Slots given of the bot's limit.", ("bot",)),

@@ -36,12 +36,12 @@ BEGIN
            x (name, value)
      WHERE x.value IS NOT NULL;
     RETURN QUERY
-    SELECT 'messages_accepted_total', jsonb_build_object('bot', t.bot), t.accepted::float8 FROM outbox.tally t
+    SELECT 'messages_accepted_total', jsonb_build_object('bot', t.bot), t.messages::float8
+      FROM outbox.tally t WHERE t.status = 'accepted'
     UNION ALL
-    SELECT 'messages_ended_total', jsonb_build_object('bot', t.bot, 'status', x.status), x.ended::float8
-      FROM outbox.tally t
-     CROSS JOIN LATERAL (VALUES ('sent', t.sent), ('expired', t.expired), ('cancelled', t.cancelled),
-                                ('superseded', t.superseded), ('discarded', t.discarded)) x (status, ended);
+    SELECT 'messages_ended_total', jsonb_build_object('bot', t.bot, 'status', t.status, 'error_class', t.error_class),
+           t.messages::float8
+      FROM outbox.tally t WHERE t.status <> 'accepted';
     RETURN QUERY
     SELECT 'queue_measured_seconds', '{}'::jsonb, extract(epoch FROM outbox.clock() - max(b.measured_at))::float8
       FROM outbox.backlog b HAVING max(b.measured_at) IS NOT NULL;

@@ -81,8 +81,9 @@ COMMENT ON TABLE outbox.worker IS 'Worker processes: one row per incarnation. A 
 COMMENT ON TABLE outbox.housekeeping IS 'Duties of housekeeping, who holds the lease (duty lease), and how each last ran.';
 COMMENT ON TABLE outbox.depth IS 'What outbox.queue showed at measured_at: one count for all gauges. Written by housekeeping.';
 COMMENT ON TABLE outbox.backlog IS 'What is due per bot and how it is spread over chats, at measured_at. Written by housekeeping; read outbox.pressure.';
-COMMENT ON TABLE outbox.tally IS 'Per bot, what became of its messages that ended since the first count, and how many were accepted in all, as of measured_at. Written by housekeeping, for metrics.';
-COMMENT ON COLUMN outbox.tally.accepted IS 'What ended, what waits and what is dead: every message once.';
+COMMENT ON TABLE outbox.tally IS 'Per bot, what became of its messages since the first count, as of measured_at. Written by housekeeping every 15 s, for metrics.';
+COMMENT ON COLUMN outbox.tally.status IS 'sent, expired, cancelled, superseded, discarded: ended so; dead, uncertain: became a dead letter, each time; accepted: written to the outbox in all, whatever became of them.';
+COMMENT ON COLUMN outbox.tally.error_class IS 'As in history; empty for none.';
 COMMENT ON COLUMN outbox.housekeeping.astray IS 'Of count_astray: messages found in no state, or in two, at the last look. Above 0 means a bug.';
 COMMENT ON TABLE outbox.batch IS 'Batches of dead letters that housekeeping retries or discards, and how far each is. Written by outbox.start_batch; read outbox.batches.';
 COMMENT ON COLUMN outbox.batch.failed IS 'Dead letters that this look through them stepped past, because nothing could be done with them.';

@@ -24,12 +24,12 @@ def measure(connection: Connection) -> None:
 
 def test_python_knows_every_number_and_its_labels(connection: Connection) -> None:
     insert(connection, 1)
-    connection.execute("SELECT outbox.measure_queue(), outbox.measure_broadcasts(), outbox.note_duty('measure', NULL)")
     connection.execute(
         "INSERT INTO outbox.dead_letter (id, bot, chat_id, method, payload, priority, status, correlation_id,"
         " on_uncertain, created_at, scheduled_for, died_at, attempts, calls) VALUES (900, 'default', '9', 'x',"
         " '{}', 2, 'dead', 'x', 'retry', outbox.clock(), outbox.clock(), outbox.clock(), 1, 1)"
     )
+    connection.execute("SELECT outbox.measure_queue(), outbox.measure_broadcasts(), outbox.note_duty('measure', NULL)")
     said = {name: set(labels) for name, labels, _ in rows(connection)}
     known = {name: set(one.labels) for name, one in KNOWN.items()}
     workers_only = {"worker_oldest_heartbeat_seconds"}

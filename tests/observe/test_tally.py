@@ -12,25 +12,18 @@ def measure(connection: Connection) -> None:
 
 
 def tally(connection: Connection) -> dict[str, int]:
-    row = connection.execute(
-        "SELECT accepted, sent, expired, cancelled, superseded, discarded FROM outbox.tally WHERE bot = 'default'"
-    ).fetchone()
-    assert row is not None
-    return dict(zip(("accepted", "sent", "expired", "cancelled", "superseded", "discarded"), row, strict=True))
+    """The default bot's messages by status."""
+    rows = connection.execute(
+        "SELECT status, sum(messages)::bigint FROM outbox.tally WHERE bot = 'default' GROUP BY status"
+    ).fetchall()
+    return dict(rows)
 
 
 def test_what_waits_is_accepted_and_nothing_else(connection: Connection) -> None:
     for chat in range(3):
         insert(connection, chat + 1)
     measure(connection)
-    assert tally(connection) == {
-        "accepted": 3,
-        "sent": 0,
-        "expired": 0,
-        "cancelled": 0,
-        "superseded": 0,
-        "discarded": 0,
-    }
+    assert tally(connection) == {"accepted": 3}
 
 
 def test_what_is_cancelled_stays_accepted_and_counts_once(connection: Connection) -> None:
@@ -41,8 +34,7 @@ def test_what_is_cancelled_stays_accepted_and_counts_once(connection: Connection
         pass
     measure(connection)
     measure(connection)
-    counted = tally(connection)
-    assert (counted["accepted"], counted["cancelled"]) == (2, 1)
+    assert tally(connection) == {"accepted": 2, "cancelled": 1}
 
 
 def test_a_dead_letter_stays_accepted_while_it_waits_for_a_person(connection: Connection, frozen: FrozenClock) -> None:
@@ -58,11 +50,10 @@ def test_a_dead_letter_stays_accepted_while_it_waits_for_a_person(connection: Co
         ],
     )
     measure(connection)
-    assert tally(connection)["accepted"] == 1
+    assert tally(connection) == {"accepted": 1, "dead": 1}
     connection.execute("SELECT outbox.discard(p_ids => ARRAY[%s]::bigint[])", [lane.message_id])
     measure(connection)
-    counted = tally(connection)
-    assert (counted["accepted"], counted["discarded"]) == (1, 1)
+    assert tally(connection) == {"accepted": 1, "dead": 1, "discarded": 1}
 
 
 def test_a_transaction_that_is_still_open_is_counted_when_it_has_committed(db: Database) -> None:

@@ -13,7 +13,7 @@ CREATE OR REPLACE FUNCTION outbox.claim(p_worker bigint, p_bots text[], p_n int,
 RETURNS TABLE (
     bot text, chat_id text, message_id bigint, attempt int, method text, payload jsonb, priority smallint,
     on_uncertain text, correlation_id text, slot bigint, slot_at timestamptz, created_at timestamptz,
-    due_at timestamptz, clock_at timestamptz, ask_again_s float8, settled text[])
+    clock_at timestamptz, ask_again_s float8, settled text[], due_at timestamptz)
 LANGUAGE plpgsql
 -- Plans must not depend on statistics (I10).
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_bitmapscan = off
@@ -92,7 +92,7 @@ BEGIN
                             FROM outbox.find_target(m.target_id, m.bot, m.chat_id) t)
                END, m.priority, m.on_uncertain, m.correlation_id,
                v_claim.slot[l.place], v_claim.slot_at[l.place], m.created_at,
-               greatest(m.created_at, m.next_attempt_at), NULL::timestamptz, NULL::float8, NULL::text[]
+               NULL::timestamptz, NULL::float8, NULL::text[], greatest(m.created_at, m.next_attempt_at)
           FROM unnest(v_claim.lanes) WITH ORDINALITY
                l (chat_id, message_id, priority, attempt, bytes, may_go_at, cost, place)
          CROSS JOIN LATERAL (SELECT * FROM outbox.message m WHERE m.id = l.message_id LIMIT 1) m

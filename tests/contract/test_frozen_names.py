@@ -20,7 +20,7 @@ CALLED_BY_WORKERS = {
         "TABLE(bot text, chat_id text, message_id bigint, attempt integer, method text, payload jsonb,"
         " priority smallint, on_uncertain text, correlation_id text, slot bigint, slot_at timestamp with time zone,"
         " created_at timestamp with time zone, clock_at timestamp with time zone, ask_again_s double precision,"
-        " settled text[])",
+        " settled text[], due_at timestamp with time zone)",
     ),
     "complete": ("p_worker bigint, p_results jsonb", "integer"),
     "heartbeat": ("p_worker bigint, p_idle boolean", "boolean"),

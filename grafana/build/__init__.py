@@ -1,0 +1,1 @@
+"""Makes the files of grafana/ that others import: alert rules and dashboards."""

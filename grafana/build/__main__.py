@@ -1,0 +1,30 @@
+"""python -m grafana.build: write grafana/alerts/outbox.yml, from the checkout's root."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from grafana.build.alerts import rules
+
+FOLDER: Final = Path(__file__).resolve().parent.parent
+HEADER: Final = "# Made by `make grafana` from grafana/values.toml and grafana/build/: change those.\n"
+
+
+def read_values() -> dict[str, Any]:
+    return tomllib.loads((FOLDER / "values.toml").read_text(encoding="utf-8"))
+
+
+def documents() -> dict[Path, str]:
+    """Return what each file that is made must hold."""
+    text = yaml.safe_dump(rules(read_values()), sort_keys=False, width=110, allow_unicode=True)
+    return {FOLDER / "alerts" / "outbox.yml": HEADER + text}
+
+
+if __name__ == "__main__":
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(FOLDER.parent))

@@ -1,4 +1,4 @@
-"""python -m grafana.build: write grafana/alerts/outbox.yml, from the checkout's root."""
+"""python -m grafana.build: write the alert rules and the dashboards, from the checkout's root."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from grafana.build import delivery, history, queue_and_lanes, workers_and_database
 from grafana.build.alerts import rules
 
 FOLDER: Final = Path(__file__).resolve().parent.parent
@@ -20,8 +21,16 @@ def read_values() -> dict[str, Any]:
 
 def documents() -> dict[Path, str]:
     """Return what each file that is made must hold."""
-    text = yaml.safe_dump(rules(read_values()), sort_keys=False, width=110, allow_unicode=True)
-    return {FOLDER / "alerts" / "outbox.yml": HEADER + text}
+    values = read_values()
+    text = yaml.safe_dump(rules(values), sort_keys=False, width=110, allow_unicode=True)
+    dashboards = FOLDER / "dashboards"
+    return {
+        FOLDER / "alerts" / "outbox.yml": HEADER + text,
+        dashboards / "delivery.json": delivery.dashboard(values["general"]),
+        dashboards / "queue_and_lanes.json": queue_and_lanes.dashboard(),
+        dashboards / "workers_and_database.json": workers_and_database.dashboard(),
+        dashboards / "history.json": history.dashboard(),
+    }
 
 
 if __name__ == "__main__":

@@ -73,6 +73,13 @@ def make(
         {"type": "datasource", "id": source, "name": source, "version": "1.0.0"},
     ]
     document["id"] = None
+    for variable in document["templating"]["list"]:
+        for key in (
+            "auto",
+            "auto_count",
+            "auto_min",
+        ):  # the SDK writes them for every kind, Grafana knows intervals only
+            variable.pop(key, None)
     _number_panels(document["panels"])
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""*History*: out of PostgreSQL alone, for those without Prometheus. Public views and functions only, as outbox_reader."""
+"""*History*: out of PostgreSQL alone, as outbox_reader: public views and functions only."""
 
 from __future__ import annotations
 
@@ -144,7 +144,8 @@ def dashboard() -> str:
                 "Audit",
                 "What operators did.",
                 "short",
-                "SELECT at, who, what, filter, count FROM outbox.audit WHERE $__timeFilter(at) ORDER BY at DESC LIMIT 100",
+                "SELECT at, who, what, filter, count FROM outbox.audit WHERE $__timeFilter(at)"
+                " ORDER BY at DESC LIMIT 100",
             ),
         ],
         source="grafana-postgresql-datasource",

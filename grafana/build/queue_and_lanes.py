@@ -109,7 +109,7 @@ def dashboard() -> str:
             ),
             lines(
                 "Slots not used",
-                "Claimed lanes that were not sent, a second, by why. stale: the worker was late; lease: it lost its lease.",
+                "Claimed lanes that were not sent, a second. stale: the worker was late; lease: it had lost its lease.",
                 "short",
                 (rate("outbox_slots_unused_total", "reason", bot="$bot"), "{{reason}}"),
             ),

@@ -1,0 +1,76 @@
+"""The alert rules: sound, tested both ways, explained in the runbook, and asked of the database alone too."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tomllib
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.grafana.conftest import ROOT, known_names, names
+
+RULES = ROOT / "grafana" / "alerts" / "outbox.yml"
+TESTS = ROOT / "grafana" / "alert_tests" / "outbox.yml"
+VALUES = ROOT / "grafana" / "values.toml"
+
+
+def rules() -> list[dict[str, Any]]:
+    return list(yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"][0]["rules"])
+
+
+def values() -> dict[str, Any]:
+    return tomllib.loads(VALUES.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is missing: Debian has it in prometheus")
+    return found
+
+
+@pytest.mark.parametrize("arguments", [("check", "rules", str(RULES)), ("test", "rules", str(TESTS))], ids=" ".join)
+def test_promtool_finds_nothing(promtool: str, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_has_a_test_that_fires_and_one_that_must_not() -> None:
+    fires: dict[str, set[bool]] = {}
+    for test in yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]:
+        for one in test["alert_rule_test"]:
+            fires.setdefault(one["alertname"], set()).add(bool(one["exp_alerts"]))
+    assert fires == {rule["alert"]: {True, False} for rule in rules()}
+
+
+def test_each_alert_has_its_thresholds_and_all_thresholds_an_alert() -> None:
+    assert {f"Outbox{name}" for name in values() if name != "general"} == {rule["alert"] for rule in rules()}
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_is_wrong_and_where_to_read_on(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("critical", "warning")
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    headings = [
+        line.removeprefix("## ").strip().lower()
+        for line in (ROOT / page).read_text(encoding="utf-8").splitlines()
+        if line.startswith("## ")
+    ]
+    assert anchor in headings
+    assert names(rule["expr"]) <= known_names()
+
+
+def runbook() -> dict[str, str]:
+    """Each alert's section of the runbook."""
+    text = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    return {part.split("\n", 1)[0].strip(): part for part in text.split("\n## ")[1:]}
+
+
+@pytest.mark.parametrize("name", [name for name in values() if name != "general"])
+def test_the_runbook_says_means_harm_look_and_do(name: str) -> None:
+    section = runbook()[name]
+    assert [word for word in ("*Means*", "*Harm*", "*Look*", "*Do*") if word not in section] == []

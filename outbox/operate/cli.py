@@ -27,7 +27,7 @@ PURPOSES = {
     "See it work": ("demo", "simulator", "bench"),
     "Run it": ("up", "worker", "migrate", "adopt", "db"),
     "Send": ("send", "cancel"),
-    "Look": ("stats", "shape", "show", "explain", "tail", "doctor"),
+    "Look": ("stats", "shape", "show", "explain", "tail", "check", "doctor"),
     "Put it right": ("dead", "pause", "resume", "suppress", "bot"),
 }
 OTHER = "Other"

@@ -1,0 +1,45 @@
+"""The thresholds of the alerts: grafana/values.toml, as it is shipped or as somebody has changed it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from outbox.database.sqlfiles import shipped_folder
+from outbox.settings import UsageError
+
+_PLACE = re.compile(r"\$value s\b|\$[a-z]+")
+
+
+def read_thresholds(file: Path | None = None) -> dict[str, Any]:
+    """Return the tables of `file`, or of the shipped one. Raises UsageError for what is no such file."""
+    path = file or shipped_folder("grafana") / "values.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", "Correct the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}", "Start from grafana/values.toml") from None
+    if not all(isinstance(table, dict) for table in values.values()) or "general" not in values:
+        raise UsageError(f"{path} is no file of thresholds", "Start from grafana/values.toml")
+    return values
+
+
+def in_words(summary: str, *, value: float | None, subject: str | None) -> str:
+    """Return an alert's summary with its places filled: $value and $share from `value`, any label from `subject`."""
+    number = 0.0 if value is None else value
+
+    def fill(found: re.Match[str]) -> str:
+        match found[0]:
+            case "$value s":
+                return f"{number:.0f} s"
+            case "$value":
+                return f"{number:.0f}"
+            case "$share":
+                return f"{number:.1%}"
+            case _:
+                return subject or "?"
+
+    return _PLACE.sub(fill, summary)

@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     )
     log: Literal["console", "json"] = Field(default="console", description="Form of the log lines on stderr.")
     metrics_addr: Annotated[Address | None, NoDecode] = Field(
-        default=Address("127.0.0.1", 9464), description="host:port of /metrics; `off` for none. Not used yet."
+        default=Address("127.0.0.1", 9464),
+        description="host:port of /metrics, /healthz and /readyz; `off` for none. They show no message and no token.",
     )
     admin_addr: Annotated[Address | None, NoDecode] = Field(
         default=Address("127.0.0.1", 8480),

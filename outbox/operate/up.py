@@ -1,9 +1,10 @@
-"""Wires the parts of one process: the worker, and housekeeping and the operator's page beside it."""
+"""Wires the parts of one process: the worker, and housekeeping, metrics and the operator's page beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import os
 import secrets
@@ -13,6 +14,7 @@ from typing import Any
 
 from outbox.deliver.connections import Connections
 from outbox.deliver.worker import Worker, run_worker
+from outbox.observe.monitor import Monitor
 from outbox.operate.housekeeping import Housekeeper
 from outbox.settings import Settings, UsageError
 
@@ -22,23 +24,23 @@ async def work_with_page(
     settings: Settings,
     worker: Worker | None,
     holder: str,
+    monitor: Monitor,
     say: Callable[[str], None],
-    ready: Callable[[str | None], None],
+    ready: Callable[[str | None, str | None], None],
     end_at_once: Callable[[int], object],
 ) -> None:
-    """Deliver, unless there is no worker, keep house and serve the page, until SIGTERM or SIGINT.
+    """Deliver, unless there is no worker, keep house, serve the page and the metrics, until SIGTERM or SIGINT.
 
-    `ready` is told once where the page is, None for none; `end_at_once` is called with the exit status at a second
-    signal. Raises UsageError where the page cannot listen at an address that was set; at the default one, which a
-    second process of this machine finds taken, it says so and goes on: messages come first.
+    `ready` is told once where the page and the metrics are, None for none; `end_at_once` is called with the exit
+    status at a second signal. Raises UsageError where they cannot listen at an address that was set; at the default
+    one, which a second process of this machine finds taken, it says so and goes on: messages come first.
     """
     async with _page(database_url, settings, say) as url:
-        # Once signals are taken, which happens before anything is awaited: who reads this may send one.
-        asyncio.get_running_loop().call_soon(ready, url)
+        told = functools.partial(ready, url)
         if worker is None:
-            await keep_house(database_url, holder, end_at_once)
+            await keep_house(database_url, holder, monitor, settings, say, told, end_at_once)
         else:
-            await work_and_keep_house(worker, holder, end_at_once)
+            await work_and_keep_house(worker, holder, monitor, settings, say, told, end_at_once)
 
 
 @contextlib.asynccontextmanager
@@ -64,9 +66,53 @@ async def _page(database_url: str, settings: Settings, say: Callable[[str], None
             yield url
 
 
-async def work_and_keep_house(worker: Worker, holder: str, end_at_once: Callable[[int], object] = os._exit) -> None:
-    """Deliver and take part in housekeeping until SIGTERM or SIGINT. `holder` names this process."""
+@contextlib.asynccontextmanager
+async def _metrics(
+    monitor: Monitor,
+    settings: Settings,
+    connections: Connections,
+    worker: Worker | None,
+    housekeeper: Housekeeper,
+    say: Callable[[str], None],
+) -> AsyncIterator[str | None]:
+    """Serve /metrics until the block ends; yield its URL, or None where there is none."""
+    if settings.metrics_addr is None:
+        yield None
+        return
+    url = None
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            url = await stack.enter_async_context(
+                monitor.watch(settings.metrics_addr, connections, worker, lambda: housekeeper.holds)
+            )
+        except UsageError as error:
+            if settings.metrics_addr != Settings.model_fields["metrics_addr"].default:
+                raise
+            say(f"no metrics: {error}")
+        yield url
+
+
+async def work_and_keep_house(
+    worker: Worker,
+    holder: str,
+    monitor: Monitor,
+    settings: Settings,
+    say: Callable[[str], None],
+    ready: Callable[[str | None], None],
+    end_at_once: Callable[[int], object] = os._exit,
+) -> None:
+    """Deliver and take part in housekeeping until SIGTERM or SIGINT. `holder` names this process.
+
+    `monitor` is what the worker emits to; `ready` is told where /metrics is.
+    """
     housekeeper = Housekeeper(worker.connections, _alone(holder))
+    async with _metrics(monitor, settings, worker.connections, worker, housekeeper, say) as url:
+        # Once signals are taken, which happens before anything is awaited: who reads this may send one.
+        asyncio.get_running_loop().call_soon(ready, url)
+        await _work(worker, housekeeper, end_at_once)
+
+
+async def _work(worker: Worker, housekeeper: Housekeeper, end_at_once: Callable[[int], object]) -> None:
     housekeeper.start()
 
     async def leave_house() -> None:
@@ -80,7 +126,15 @@ async def work_and_keep_house(worker: Worker, holder: str, end_at_once: Callable
         await leaving
 
 
-async def keep_house(database_url: str, holder: str, end_at_once: Callable[[int], object] = os._exit) -> None:
+async def keep_house(
+    database_url: str,
+    holder: str,
+    monitor: Monitor,
+    settings: Settings,
+    say: Callable[[str], None],
+    ready: Callable[[str | None], None],
+    end_at_once: Callable[[int], object] = os._exit,
+) -> None:
     """Only take part in housekeeping, until SIGTERM or SIGINT: there is no bot token to deliver with."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -95,11 +149,13 @@ async def keep_house(database_url: str, holder: str, end_at_once: Callable[[int]
     connections = Connections(database_url, f"outbox {holder}")
     await connections.open()
     housekeeper = Housekeeper(connections, _alone(holder))
-    housekeeper.start()
     try:
-        await stopping.wait()
+        async with _metrics(monitor, settings, connections, None, housekeeper, say) as url:
+            ready(url)
+            housekeeper.start()
+            await stopping.wait()
+            await housekeeper.stop()
     finally:
-        await housekeeper.stop()
         await connections.close()
 
 

@@ -13,6 +13,7 @@ import structlog
 
 from outbox.database.connect import database_url
 from outbox.observe.logs import EventLog, set_up_logs
+from outbox.observe.sampling import Sampler
 from outbox.operate.follow_tokens import follow_tokens
 from outbox.operate.json_log import json_log_option, print_line
 from outbox.settings import load_settings, read_tokens
@@ -22,7 +23,7 @@ MEANWHILE = ("outbox.operate.page.access", "outbox.database.migrate", "outbox.op
 
 
 @click.command("up")
-@click.option("--verbose", is_flag=True, help="Log each message sent.")
+@click.option("--verbose", is_flag=True, help="Log each message, not a few of each kind a second.")
 @json_log_option
 def command(verbose: bool, as_json: bool) -> None:
     """Migrate, deliver, keep house and serve the page, in one process.
@@ -31,6 +32,7 @@ def command(verbose: bool, as_json: bool) -> None:
     The way most people run it. Without OUTBOX_DATABASE_URL it uses an embedded PostgreSQL
     and says where. Without a bot token it does the rest; messages wait until one is set.
     The page is at OUTBOX_ADMIN_ADDR, http://127.0.0.1:8480/ by default; `off` for none.
+    /metrics, /healthz and /readyz are at OUTBOX_METRICS_ADDR, 127.0.0.1:9464.
     SIGTERM or ^C: finish what is in flight, then end. A second one ends at once.
 
     \b
@@ -58,10 +60,14 @@ def command(verbose: bool, as_json: bool) -> None:
         else:
             click.echo(f"outbox: {text}", err=True)
 
-    def ready(page: str | None) -> None:
+    def ready(page: str | None, metrics: str | None) -> None:
         if as_json:
-            print_line({"page": page, "worker": name if tokens else None, "bots": sorted(tokens)})
-        elif page is not None:
+            worker_name = name if tokens else None
+            print_line({"page": page, "metrics": metrics, "worker": worker_name, "bots": sorted(tokens)})
+            return
+        if metrics is not None:
+            say(f"metrics are at {metrics}")
+        if page is not None:
             say(f"the page is at {page}")
 
     with contextlib.ExitStack() as stack:
@@ -69,7 +75,10 @@ def command(verbose: bool, as_json: bool) -> None:
         reading.join()
         from outbox.database.migrate import is_current, migrate
         from outbox.deliver.worker import Worker
+        from outbox.observe.monitor import Monitor
         from outbox.operate.up import run, work_with_page
+
+        monitor = Monitor(name, also=EventLog(name, sampler=None if verbose else Sampler()))
 
         def end_at_once(status: int) -> None:
             try:
@@ -87,7 +96,7 @@ def command(verbose: bool, as_json: bool) -> None:
                 tokens,
                 settings.api_url,
                 name=name,
-                emit=EventLog(name),
+                emit=monitor,
                 environment=settings.environment,
                 only_chats=settings.only_chats,
                 tokens_file=tokens_file,
@@ -95,7 +104,7 @@ def command(verbose: bool, as_json: bool) -> None:
             )
         else:
             say("no bot token is set, so messages wait. Set OUTBOX_TOKEN, or OUTBOX_TOKEN_<NAME> for the bot <name>.")
-        run(work_with_page(url, settings, worker, name, say, ready, end_at_once))
+        run(work_with_page(url, settings, worker, name, monitor, say, ready, end_at_once))
 
 
 def _read_meanwhile() -> None:

@@ -98,7 +98,8 @@ async def start_worker(
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OUTBOX_")}
     environment |= {"OUTBOX_DATABASE_URL": database_url, "OUTBOX_API_URL": api_url}
-    environment |= tokens or {"OUTBOX_TOKEN": TOKEN}
+    # Several on one machine: a port that one of them listens on would be taken for the next.
+    environment |= {"OUTBOX_METRICS_ADDR": "off"} | (tokens or {"OUTBOX_TOKEN": TOKEN})
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "outbox", "worker", "--name", name, *options, env=environment, stderr=log
     )

@@ -76,7 +76,7 @@ async def start() -> AsyncIterator[Any]:
         port = unused_port()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *(arguments or ("-m", "outbox", "up"))),
-            env=environment | {"OUTBOX_ADMIN_ADDR": f"127.0.0.1:{port}"} | variables,
+            env=environment | {"OUTBOX_ADMIN_ADDR": f"127.0.0.1:{port}", "OUTBOX_METRICS_ADDR": "off"} | variables,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -206,7 +206,7 @@ async def test_as_json_stdout_says_once_where_it_is_and_every_log_line_is_json(
     async with asyncio.timeout(DEADLINE_S):
         said = json.loads(await up.process.stdout.readline())
     page = None if off else f"http://127.0.0.1:{up.port}/"
-    assert said == {"page": page, "worker": None, "bots": []}
+    assert said == {"page": page, "metrics": None, "worker": None, "bots": []}
     await up.hears("keeps house")
     if page:
         assert "Nothing waits" in await up.get("/")
@@ -220,7 +220,11 @@ async def test_a_worker_as_json_says_once_that_it_has_started(db: Any, start: An
         variables = {"OUTBOX_DATABASE_URL": db.url, "OUTBOX_API_URL": telegram.url, "OUTBOX_TOKEN": TOKEN}
         worker = await start("-m", "outbox", "worker", "--name", "w1", "--json", **variables)
         async with asyncio.timeout(DEADLINE_S):
-            assert json.loads(await worker.process.stdout.readline()) == {"worker": "w1", "bots": ["default"]}
+            assert json.loads(await worker.process.stdout.readline()) == {
+                "worker": "w1",
+                "bots": ["default"],
+                "metrics": None,
+            }
         assert await worker.ends(signal.SIGTERM) == 0
     assert "started" in [json.loads(line)["event"] for line in worker.said.splitlines()]
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.case import Case, Size
 from bench.figure import HEADING, Figure
-from bench.scenarios import card, cost, critical, drain, growth, insert, latency, load, overhead, page, start
+from bench.scenarios import card, cost, critical, drain, growth, insert, latency, load, overhead, page, panels, start
 from bench.server import bench_server
 
 LONG: Final = "load"  # left out of `all`
@@ -21,7 +21,7 @@ LONG: Final = "load"  # left out of `all`
 
 def scenarios() -> Mapping[str, tuple[str, Mapping[str, Case]]]:
     """Return each scenario's first line and cases, by name."""
-    modules = (insert, drain, card, latency, cost, critical, growth, start, page, overhead, load)
+    modules = (insert, drain, card, latency, cost, critical, growth, start, page, panels, overhead, load)
     return {m.__name__.rpartition(".")[2]: ((m.__doc__ or "").splitlines()[0], m.CASES) for m in modules}
 
 

@@ -106,7 +106,7 @@ def dashboard() -> str:
                 f" WHERE d.{OF_BOTS} ORDER BY d.bot, d.priority",
             ),
             sql_rows(
-                "Dead letters",
+                "Dead letters by class",
                 "By bot and error class, with one of them.",
                 "short",
                 "SELECT bot, error_class, status, count, first_at, last_at, sample_id, left(sample_text, 100) AS sample"

@@ -1,0 +1,103 @@
+"""Every query of every dashboard and alert, asked of a Prometheus that scrapes a worker in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from outbox.operate.stage import TOKEN, simulator_process, stop_process
+from tests.conftest import Database
+from tests.grafana.conftest import DASHBOARDS, expressions, names, panels
+from tests.grafana.prometheus import Prometheus, prometheus
+from tests.grafana.test_alerts import RULES, rules
+
+# Nothing to show while all is well, or for a reason that is said.
+EMPTY_WHEN_WELL: Final = {
+    "outbox_spool_results": "shown by a worker, and 0",
+    "outbox_slots_unused_total": "every lane that was claimed was sent",
+    "outbox_database_failures_total": "no call to the database failed",
+}
+FAULTS: Final = [
+    {"match": {"chat": 1001, "count": 1}, "effect": "flood", "retry_after_s": 1},
+    {"match": {"chat": 1002, "count": 1}, "effect": "status", "status": 502},
+    {"match": {"chat": 1003, "count": 1}, "effect": "reset", "when": "after"},
+    {"match": {"chat": 1004}, "effect": "status", "status": 400, "description": "Bad Request: message text is empty"},
+]
+VARIABLES: Final = {"$__rate_interval": "10s", "$__interval": "5s", "$__range": "1m", "$bot": ".*"}
+
+
+@pytest.fixture
+async def monitored(db: Database, tmp_path: Path) -> AsyncIterator[Prometheus]:
+    """A Prometheus that has watched a worker send, be refused, retry and give up."""
+    db.execute("SELECT outbox.set_bot('default', p_backoff_initial_s => 0.1)")
+    async with simulator_process() as telegram:
+        await telegram.add_faults(FAULTS)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("OUTBOX_")} | {
+            "OUTBOX_DATABASE_URL": db.url,
+            "OUTBOX_API_URL": telegram.url,
+            "OUTBOX_TOKEN": TOKEN,
+            "OUTBOX_METRICS_ADDR": "127.0.0.1:0",
+        }
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "outbox", "worker", "--name", "w1", "--json"),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert worker.stdout is not None
+            said = json.loads(await worker.stdout.readline())
+            async with prometheus(tmp_path, RULES, [urlsplit(said["metrics"]).netloc]) as running:
+                insert(db, 20)
+                await running.until('outbox_messages_ended_total{status="dead"}')
+                insert(db, 10)
+                # A rate needs two scrapes of what has moved, and housekeeping counts every 15 s.
+                await running.until('increase(outbox_messages_ended_total{status="sent"}[1m]) > 0')
+                yield running
+        finally:
+            await stop_process(worker)
+
+
+def insert(db: Database, count: int) -> None:
+    db.execute(
+        'INSERT INTO outbox.message (chat_id, payload) SELECT (1000 + n)::text, \'{"text": "hi"}\''
+        " FROM generate_series(1, %s::int) n",
+        [count],
+    )
+
+
+def filled_in(expression: str) -> str:
+    """An expression with Grafana's variables in place."""
+    return re.sub(r"\$[a-z_]+", lambda found: VARIABLES[found[0]], expression)
+
+
+async def test_every_panel_shows_something_and_every_alert_can_be_reckoned(monitored: Prometheus) -> None:
+    silent = []
+    for path in DASHBOARDS:
+        for panel in panels(path):
+            asked = [target["expr"] for target in panel["targets"] if "expr" in target]
+            if asked and not any([await monitored.ask(filled_in(expression)) for expression in asked]):
+                silent.append((path.stem, panel["title"], asked))
+    excused = [one for one in silent if all(names(text) <= set(EMPTY_WHEN_WELL) for text in one[2])]
+    assert [one for one in silent if one not in excused] == []
+    unknown = set()
+    for rule in rules():
+        await monitored.ask(rule["expr"])
+        unknown |= {name for name in names(rule["expr"]) if not await monitored.ask(f"count({name})")}
+    assert unknown - set(EMPTY_WHEN_WELL) == set()
+    assert [text for path in DASHBOARDS for text in expressions(path)] != []
+
+
+async def test_nothing_critical_fires_for_a_few_failures(monitored: Prometheus) -> None:
+    firing: dict[str, Any] = await monitored.firing()
+    assert "critical" not in firing.values(), firing

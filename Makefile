@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check load bench docs clean
+.PHONY: help demo test check load bench docs grafana clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
@@ -32,8 +32,12 @@ load: .venv/.installed  ## The long runs: limits, faults, killed workers, outage
 bench: .venv/.installed  ## Every figure of docs/performance.md
 	@$(BIN)/python -m bench all
 
-docs: .venv/.installed  ## Write docs/sql.md from the comments in the database
+docs: .venv/.installed  ## Write docs/sql.md from the comments in the database, docs/metrics.md from the code
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/generate_metrics.py
+
+grafana: .venv/.installed  ## Write the dashboards and alert rules of grafana/ from grafana/build and grafana/values.toml
+	@$(BIN)/python -m grafana.build
 
 clean:  ## Remove the virtual environment
 	rm -rf .venv

@@ -52,7 +52,11 @@ class WorkerMetrics:
         self.retried = counter(
             "messages_retried", "Calls that failed; the message comes again.", "bot", "method", "error_class"
         )
-        self.dead = counter("messages_dead", "Messages that became dead letters.", "bot", "method", "error_class")
+        self.dead = counter(
+            "messages_dead",
+            "Calls refused for good. What ran out of attempts counts in outbox_messages_ended_total.",
+            *("bot", "method", "error_class"),
+        )
         self.uncertain = counter(
             "messages_uncertain", "Calls of which nobody knows the outcome.", "bot", "method", "error_class"
         )

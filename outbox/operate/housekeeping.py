@@ -78,6 +78,7 @@ class Housekeeper:
             (self._index_history, RETENTION_S, False),
             (self._measure, MEASURE_S, True),
             (self._repair, self._repair_every_s, True),
+            (self._count_astray, self._repair_every_s, False),
         ):
             job = self._scheduler.add_job(duty, "interval", seconds=every_s, jitter=int(every_s / 10))
             if at_once:
@@ -171,6 +172,14 @@ class Housekeeper:
         repaired = await self._duty("repair", self._call_long, "SELECT outbox.repair()")
         if repaired:
             self._log.error("wakeups were missing and have been filed: this means a bug", wakeups_repaired=repaired)
+
+    async def _count_astray(self) -> None:
+        astray = await self._duty("count_astray", self._call_and_note, "SELECT outbox.count_astray()")
+        if astray:
+            self._log.error(
+                "messages are in no state, or in two: this means a bug. SELECT * FROM outbox.find_astray()",
+                messages_astray=astray,
+            )
 
     async def _duty(self, name: str, call: Callable[[str, str], Awaitable[Any]], query: str) -> Any:
         if not self.holds:

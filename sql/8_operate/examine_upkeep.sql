@@ -83,6 +83,7 @@ BEGIN
                    ('drop_history', interval '1 min', interval '10 min', 'drop_history'),
                    ('measure', interval '15 s', interval '2 min', 'measure_queue'),
                    ('repair', interval '5 min', interval '20 min', 'repair'),
+                   ('count_astray', interval '5 min', interval '20 min', 'count_astray'),
                    -- When there is something to do, so never late.
                    ('sweep', NULL, NULL, 'sweep'), ('batches', NULL, NULL, 'run_batches'),
                    ('index_history', NULL, NULL, 'index_history')) d (duty, every, late, call)

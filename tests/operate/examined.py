@@ -39,7 +39,7 @@ def start_worker(db: Database, *bots: str, version: str = "1.0") -> int:
 
 def keep_house(db: Database) -> None:
     db.execute("SELECT outbox.keep_house('house')")
-    for duty in ("make_partitions", "drop_history", "measure", "repair"):
+    for duty in ("make_partitions", "drop_history", "measure", "repair", "count_astray"):
         db.execute("SELECT outbox.note_duty(%s, NULL)", [duty])
 
 

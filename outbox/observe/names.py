@@ -1,0 +1,50 @@
+"""Every metric with its kind, labels and help: what /metrics of a worker that keeps house can show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+from outbox.observe.gauges import KNOWN
+from outbox.observe.metrics import WorkerMetrics
+from outbox.observe.worker_state import WorkerState
+
+
+class Named(NamedTuple):
+    """One metric. `source`: worker, each shows its own; database, shown by the process that keeps house."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+    source: str
+
+
+class _NoConnections:
+    def statistics(self) -> dict[str, int]:
+        return {}
+
+
+class _NoWorker:
+    results_waiting = 0
+    results_spooled = 0
+
+
+def all_names() -> Iterator[Named]:
+    """Yield them, a worker's first."""
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    labels = {metric._name: tuple(metric._labelnames) for metric in vars(metrics).values() if hasattr(metric, "_name")}
+    state: Collector = WorkerState(_NoConnections(), _NoWorker())  # type: ignore[arg-type]
+    for metric in (*registry.collect(), *state.collect()):
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        given = labels.get(metric.name) or tuple(
+            label for label in (metric.samples[0].labels if metric.samples else ()) if label != "le"
+        )
+        yield Named(name, metric.type, given, metric.documentation, "worker")
+    for name, known in KNOWN.items():
+        kind = "counter" if name.endswith("_total") else "gauge"
+        yield Named(f"outbox_{name}", kind, known.labels, known.text, "database")

@@ -36,7 +36,7 @@ docs: .venv/.installed  ## Write docs/sql.md from the comments in the database, 
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python docs/generate_metrics.py
 
-grafana: .venv/.installed  ## Write the dashboards and alert rules of grafana/ from grafana/build and grafana/values.toml
+grafana: .venv/.installed  ## Write the dashboards and alert rules of grafana/ from grafana/build and the thresholds
 	@$(BIN)/python -m grafana.build
 
 clean:  ## Remove the virtual environment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,13 +9,14 @@ import yaml
 
 from grafana.build import delivery, history, queue_and_lanes, workers_and_database
 from grafana.build.alerts import rules
+from outbox.observe.thresholds import read_thresholds
 
 FOLDER: Final = Path(__file__).resolve().parent.parent
-HEADER: Final = "# Made by `make grafana` from grafana/values.toml and grafana/build/: change those.\n"
+HEADER: Final = "# Made by `make grafana` from outbox/observe/thresholds.toml and grafana/build/: change those.\n"
 
 
 def read_values() -> dict[str, Any]:
-    return tomllib.loads((FOLDER / "values.toml").read_text(encoding="utf-8"))
+    return read_thresholds()
 
 
 def documents() -> dict[Path, str]:

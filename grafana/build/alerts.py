@@ -1,4 +1,4 @@
-"""The alert rules for Prometheus, out of grafana/values.toml: what must be so, in PromQL."""
+"""The alert rules for Prometheus, out of outbox/observe/thresholds.toml: what must be so, in PromQL."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ GOOD_BAD = ((None, "green"), (1, "red"))
 
 
 def dashboard(general: dict[str, Any]) -> str:
-    """Return it as JSON. `general`: of grafana/values.toml."""
+    """Return it as JSON. `general`: of outbox/observe/thresholds.toml."""
     ours = "|".join(general["not_ours"])
     objective = general["objective"]
     failed = f'outbox_messages_ended_total{{bot=~"$bot",status=~"dead|uncertain",error_class!~"{ours}"}}'

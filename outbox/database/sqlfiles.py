@@ -1,4 +1,4 @@
-"""Where sql/, migrations/ and grafana/ are: beside the package in a checkout, in outbox/_files in a wheel."""
+"""Where sql/ and migrations/ are: beside the package in a checkout, in outbox/_files in a wheel."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ class SqlFile:
 
 def sql_files() -> Iterator[SqlFile]:
     """Yield the files of sql/ in path order, which is the order to apply them in."""
-    root = shipped_folder("sql")
+    root = _folder("sql")
     for path in sorted(root.rglob("*.sql"), key=lambda path: path.relative_to(root).parts):
         yield SqlFile("/".join(("sql", *path.relative_to(root).parts)), path.read_text(encoding="utf-8"))
 
 
 def migrations_folder() -> Path:
     """Return the folder with env.py and versions/."""
-    return shipped_folder("migrations")
+    return _folder("migrations")
 
 
-def shipped_folder(name: str) -> Path:
-    """Return a folder of the checkout, or what the wheel has of it. Raises FileNotFoundError."""
+def _folder(name: str) -> Path:
     for parent in (_PACKAGE / "_files", _PACKAGE.parent):
         if (parent / name).is_dir():
             return parent / name

@@ -1,4 +1,4 @@
-"""The thresholds of the alerts: grafana/values.toml, as it is shipped or as somebody has changed it."""
+"""The thresholds of the alerts: outbox/observe/thresholds.toml, as it is shipped or as somebody has changed it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from outbox.database.sqlfiles import shipped_folder
 from outbox.settings import UsageError
+
+SHIPPED = Path(__file__).with_suffix(".toml")
 
 _PLACE = re.compile(r"\$value s\b|\$[a-z]+")
 
 
 def read_thresholds(file: Path | None = None) -> dict[str, Any]:
     """Return the tables of `file`, or of the shipped one. Raises UsageError for what is no such file."""
-    path = file or shipped_folder("grafana") / "values.toml"
+    path = file or SHIPPED
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", "Correct the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}", "Start from grafana/values.toml") from None
+        raise UsageError(f"{path} is not TOML: {error}", "Start from outbox/observe/thresholds.toml") from None
     if not all(isinstance(table, dict) for table in values.values()) or "general" not in values:
-        raise UsageError(f"{path} is no file of thresholds", "Start from grafana/values.toml")
+        raise UsageError(f"{path} is no file of thresholds", "Start from outbox/observe/thresholds.toml")
     return values
 
 

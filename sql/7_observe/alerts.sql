@@ -1,6 +1,6 @@
 -- Promise: the alerts of grafana/alerts as the database alone can judge them, a row per alert and what it is about (bot,
 -- priority, duty, table); is_firing now, whatever lasted for how long: a check that is asked once has no memory.
--- p_values: the thresholds, grafana/values.toml as JSON; `outbox check alerts` brings them.
+-- p_values: the thresholds, outbox/observe/thresholds.toml as JSON; `outbox check alerts` brings them.
 -- Locks: nothing.  Cost: that of gauges; what ended within long_s, at most 100,000 of each; calls within window_s.
 CREATE OR REPLACE FUNCTION outbox.check_alerts(p_values jsonb)
 RETURNS TABLE (alert text, subject text, is_firing boolean, value float8)
@@ -15,7 +15,7 @@ DECLARE
 BEGIN
     IF p_values -> 'general' IS NULL THEN
         RAISE EXCEPTION 'the thresholds are missing' USING ERRCODE = 'invalid_parameter_value',
-            HINT = 'Call outbox check alerts, or give grafana/values.toml as JSON.';
+            HINT = 'Call outbox check alerts, or give outbox/observe/thresholds.toml as JSON.';
     END IF;
     RETURN QUERY
     WITH g AS MATERIALIZED (SELECT x.name, x.labels, x.value FROM outbox.gauges() x),
@@ -115,7 +115,7 @@ DECLARE
 BEGIN
     IF v_value IS NULL THEN
         RAISE EXCEPTION 'threshold %.% is missing', p_alert, p_name USING ERRCODE = 'invalid_parameter_value',
-            HINT = 'Take grafana/values.toml of this release.';
+            HINT = 'Take outbox/observe/thresholds.toml of this release.';
     END IF;
     RETURN v_value;
 END $$;

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tomllib
 from typing import Any
 
 import pytest
 import yaml
 
+from outbox.observe.thresholds import read_thresholds
 from tests.grafana.conftest import ROOT, known_names, names
 
 RULES = ROOT / "grafana" / "alerts" / "outbox.yml"
 TESTS = ROOT / "grafana" / "alert_tests" / "outbox.yml"
-VALUES = ROOT / "grafana" / "values.toml"
 
 
 def rules() -> list[dict[str, Any]]:
@@ -22,7 +21,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def values() -> dict[str, Any]:
-    return tomllib.loads(VALUES.read_text(encoding="utf-8"))
+    return read_thresholds()
 
 
 @pytest.fixture

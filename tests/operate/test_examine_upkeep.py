@@ -126,7 +126,7 @@ def test_a_duty_that_never_ran_is_late_only_when_the_first_worker_is_older_than_
     assert verdicts(db, "housekeeping") == ["ok"]
     clock.advance(3 * 3600)
     db.execute("SELECT outbox.heartbeat(%s, true), outbox.keep_house('house')", [worker])
-    assert verdicts(db, "housekeeping") == ["fail"] * 4
+    assert verdicts(db, "housekeeping") == ["fail"] * 5
 
 
 def test_wakeups_that_were_repaired_are_a_warning(db):

@@ -25,6 +25,9 @@ def command() -> None:
 
     \b
       outbox check alerts
+
+    \b
+    Exit: 0 all well, 1 a warning, 2 something critical, 3 it could not be asked
     """
 
 
@@ -33,7 +36,7 @@ def command() -> None:
     "--values",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Thresholds, instead of those shipped: a file as grafana/values.toml.",
+    help="Thresholds, instead of those shipped: a file as outbox/observe/thresholds.toml.",
 )
 @json_option
 def alerts(file: Path | None, as_json: bool) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from outbox.database.sqlfiles import shipped_folder
+from outbox.observe.thresholds import read_thresholds
 from tests.conftest import Database
 
 QUIET = "SELECT outbox.make_partitions(), outbox.measure_queue(), outbox.measure_broadcasts()"
@@ -68,5 +67,5 @@ def test_each_alert_is_asked_but_those_that_only_a_scrape_sees(db: Database, out
         " (VALUES ('sent'), ('wait')) v (o)"
     )
     asked = set(json.loads(outbox("check", "alerts", "--json").out)["asked"])
-    values = tomllib.loads((shipped_folder("grafana") / "values.toml").read_text())
+    values = read_thresholds()
     assert set(values) - {"general"} - asked == {"SpoolFull", "DatabaseAway", "ExporterMissing"}

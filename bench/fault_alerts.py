@@ -61,11 +61,23 @@ class Case(NamedTuple):
 CASES: Final = (
     Case("none", {}),
     Case("status 502", {"effect": "status", "status": 502, "body": "html"}, ("BreakerOpen",), API_IS_BROKEN),
-    Case("status 400", {"effect": "status", "status": 400, "description": "Bad Request: message text is empty"}, ("DeliveryFailing",)),
-    Case("flood of chats", {"match": {"share": 0.1}, "effect": "flood", "retry_after_s": 2},
-         ("TooManyRequests", "BotFlooded"), NOTHING_GOES),
-    Case("flood of the bot", {"effect": "flood", "retry_after_s": 5, "scope": "bot"},
-         ("TooManyRequests",), ("BotFlooded", *NOTHING_GOES)),
+    Case(
+        "status 400",
+        {"effect": "status", "status": 400, "description": "Bad Request: message text is empty"},
+        ("DeliveryFailing",),
+    ),
+    Case(
+        "flood of chats",
+        {"match": {"share": 0.1}, "effect": "flood", "retry_after_s": 2},
+        ("TooManyRequests", "BotFlooded"),
+        NOTHING_GOES,
+    ),
+    Case(
+        "flood of the bot",
+        {"effect": "flood", "retry_after_s": 5, "scope": "bot"},
+        ("TooManyRequests",),
+        ("BotFlooded", *NOTHING_GOES),
+    ),
     Case("stall", {"match": {"share": 0.05}, "effect": "stall", "seconds": [1, 3]}),
     Case("reset", {"effect": "reset", "when": "before"}, ("BreakerOpen",), API_IS_BROKEN),
     Case("silence", {"effect": "silence", "when": "after"}, ("BreakerOpen",), API_IS_BROKEN),
@@ -78,12 +90,20 @@ CASES: Final = (
     Case("album_flood", {"effect": "album_flood", "at": 2}, ("DeliveryFailing",), ("BotFlooded",), "sendMediaGroup"),
     Case("fewer_ids", {"effect": "fewer_ids"}, method="copyMessages"),
     Case("trickle", {"match": {"share": 0.1}, "effect": "trickle", "bytes_per_s": 200}),
-    Case("moving_limit", {"effect": "moving_limit", "between": [2, 5], "every_s": 4},
-         ("TooManyRequests",), ("BotFlooded", *NOTHING_GOES)),
+    Case(
+        "moving_limit",
+        {"effect": "moving_limit", "between": [2, 5], "every_s": 4},
+        ("TooManyRequests",),
+        ("BotFlooded", *NOTHING_GOES),
+    ),
     Case("outage: reset", {"effect": "outage"}, ("BreakerOpen",), API_IS_BROKEN),
-    Case("outage: refuse", {"match": {"until_s": FAULT_S}, "effect": "outage", "kind": "refuse"},
-         ("BreakerOpen",), API_IS_BROKEN),
-)  # fmt: skip
+    Case(
+        "outage: refuse",
+        {"match": {"until_s": FAULT_S}, "effect": "outage", "kind": "refuse"},
+        ("BreakerOpen",),
+        API_IS_BROKEN,
+    ),
+)
 PAYLOADS: Final = {
     "sendMessage": '{"text": "hi"}',
     "sendMediaGroup": json.dumps({"media": [{"type": "photo", "media": f"AgACAgIAAx{n}"} for n in range(3)]}),

@@ -84,7 +84,7 @@ CASES: Final = (
     # Nobody answers: known only when a call is given up after 30 s.
     Case("silence", {"effect": "silence", "when": "after"}, ("BreakerOpen",), API_IS_BROKEN, seconds=75.0),
     Case("late 504", {"effect": "late", "status": 504, "after_s": 1}, ("BreakerOpen",), API_IS_BROKEN),
-    Case("migrate", {"match": {"chat": "-1", "count": 1}, "effect": "migrate", "to": "-100777"}),
+    Case("migrate", {"match": {"chat": "-1", "count": 1}, "effect": "migrate", "to": "-1001557912345"}),
     Case("chat blocked", {"effect": "chat", "state": "blocked"}, ("SuppressionSpike",)),
     Case("chat no_rights", {"effect": "chat", "state": "no_rights"}, ("BreakerOpen",), NOTHING_GOES),
     Case("revoked", {"effect": "revoked"}, ("BotUnauthorised",), NOTHING_GOES),

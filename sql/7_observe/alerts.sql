@@ -20,20 +20,24 @@ BEGIN
     RETURN QUERY
     WITH g AS MATERIALIZED (SELECT x.name, x.labels, x.value FROM outbox.gauges() x),
     judged AS (
-        SELECT 'BotFlooded' AS alert, g.labels ->> 'bot' AS subject, g.value, g.value >= outbox.threshold(p_values, 'BotFlooded', 'chats') AS fires
+        SELECT 'BotFlooded' AS alert, g.labels ->> 'bot' AS subject, g.value,
+               g.value >= outbox.threshold(p_values, 'BotFlooded', 'chats') AS fires
           FROM g WHERE g.name = 'flooded_chats'
         UNION ALL
-        SELECT 'CriticalMessageWaits', g.labels ->> 'bot', g.value, g.value > outbox.threshold(p_values, 'CriticalMessageWaits', 'age_s')
+        SELECT 'CriticalMessageWaits', g.labels ->> 'bot', g.value,
+               g.value > outbox.threshold(p_values, 'CriticalMessageWaits', 'age_s')
           FROM g WHERE g.name = 'queue_oldest_age_seconds'
                    AND (g.labels ->> 'priority')::int = outbox.threshold(p_values, 'CriticalMessageWaits', 'priority')
         UNION ALL
-        SELECT 'DelayExpected', g.labels ->> 'bot', max(g.value), max(g.value) > outbox.threshold(p_values, 'DelayExpected', 'delay_s')
+        SELECT 'DelayExpected', g.labels ->> 'bot', max(g.value),
+               max(g.value) > outbox.threshold(p_values, 'DelayExpected', 'delay_s')
           FROM g WHERE g.name = 'expected_delay_seconds'
                    AND (g.labels ->> 'priority')::int <= outbox.threshold(p_values, 'DelayExpected', 'priority')
          GROUP BY g.labels ->> 'bot'
         UNION ALL
         -- Of how it moves the database keeps no record: that it is long.
-        SELECT 'BacklogNotDraining', g.labels ->> 'bot', max(g.value), max(g.value) > outbox.threshold(p_values, 'BacklogNotDraining', 'backlog_s')
+        SELECT 'BacklogNotDraining', g.labels ->> 'bot', max(g.value),
+               max(g.value) > outbox.threshold(p_values, 'BacklogNotDraining', 'backlog_s')
           FROM g WHERE g.name = 'backlog_seconds' GROUP BY g.labels ->> 'bot'
         UNION ALL
         SELECT 'BreakerOpen', g.labels ->> 'bot', g.value, g.value = 1
@@ -43,8 +47,9 @@ BEGIN
                max(g.value), max(g.value) = 1
           FROM g WHERE g.name = 'bot_paused' GROUP BY 1, 2
         UNION ALL
-        SELECT 'SuppressionSpike', NULL, l.value, l.value >= outbox.threshold(p_values, 'SuppressionSpike', 'chats')
-                                                  AND l.value > outbox.threshold(p_values, 'SuppressionSpike', 'times') * b.value
+        SELECT 'SuppressionSpike', NULL, l.value,
+               l.value >= outbox.threshold(p_values, 'SuppressionSpike', 'chats')
+               AND l.value > outbox.threshold(p_values, 'SuppressionSpike', 'times') * b.value
           FROM g l JOIN g b ON b.name = 'suppressed_chats_per_hour_before' WHERE l.name = 'suppressed_chats_last_hour'
         UNION ALL
         SELECT 'WorkerGone', NULL, g.value, g.value > 0 FROM g WHERE g.name = 'workers_lost_last_hour'
@@ -52,7 +57,8 @@ BEGIN
         SELECT 'NoWorker', w.labels ->> 'bot', q.due, w.value = 0 AND q.due > 0
           FROM g w
           JOIN (SELECT g.labels ->> 'bot' AS bot, sum(g.value) AS due FROM g
-                 WHERE g.name = 'queue_messages' AND g.labels ->> 'state' = 'due' GROUP BY 1) q ON q.bot = w.labels ->> 'bot'
+                 WHERE g.name = 'queue_messages' AND g.labels ->> 'state' = 'due' GROUP BY 1) q
+            ON q.bot = w.labels ->> 'bot'
          WHERE w.name = 'bot_workers'
         UNION ALL
         SELECT 'LaneWithoutWorker', NULL, g.value, g.value > 0 FROM g WHERE g.name = 'lanes_without_worker'
@@ -69,10 +75,12 @@ BEGIN
         -- Since ever: the database does not keep when.
         SELECT 'WakeupsRepaired', NULL, g.value, g.value > 0 FROM g WHERE g.name = 'wakeups_repaired_total'
         UNION ALL
-        SELECT 'PartitionsMissing', g.labels ->> 'table', g.value, g.value < outbox.threshold(p_values, 'PartitionsMissing', 'days')
+        SELECT 'PartitionsMissing', g.labels ->> 'table', g.value,
+               g.value < outbox.threshold(p_values, 'PartitionsMissing', 'days')
           FROM g WHERE g.name = 'partitions_ahead'
         UNION ALL
-        SELECT 'SnapshotHeld', NULL, g.value, g.value > outbox.threshold(p_values, 'SnapshotHeld', 'age_s')
+        SELECT 'SnapshotHeld', NULL, g.value,
+               g.value > outbox.threshold(p_values, 'SnapshotHeld', 'age_s')
           FROM g WHERE g.name = 'snapshot_age_seconds'
         UNION ALL
         SELECT 'DeadLettersExpiring', NULL, g.value, g.value > 0 FROM g WHERE g.name = 'dead_letters_expiring')
@@ -97,7 +105,9 @@ BEGIN
                        count(*) FILTER (WHERE e.failed AND e.is_late) AS failed_short,
                        outbox.threshold(p_values, v_alert, 'burn_rate')
                        * (1 - outbox.threshold(p_values, 'general', 'objective')) AS allowed
-                  FROM (SELECT x.bot, x.failed, x.at > v_now - make_interval(secs => outbox.threshold(p_values, v_alert, 'short_s')) AS is_late
+                  FROM (SELECT x.bot, x.failed,
+                               x.at > v_now - make_interval(secs => outbox.threshold(p_values, v_alert, 'short_s'))
+                                   AS is_late
                           FROM outbox.outcomes_since(
                                    v_now - make_interval(secs => outbox.threshold(p_values, v_alert, 'long_s')),
                                    ARRAY(SELECT jsonb_array_elements_text(p_values -> 'general' -> 'not_ours'))) x) e

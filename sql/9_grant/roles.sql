@@ -74,7 +74,7 @@ BEGIN
                               'outbox.least_round_trip_s(outbox.bucket), outbox.gcra_step_s(int, float8), '
                               'outbox.offer_slots(outbox.bucket, int, float8, timestamptz, int), '
                               'outbox.offer_slots_until(outbox.bucket, int, float8, timestamptz, int, interval)'),
-            ('outbox_reader', 'EXECUTE ON FUNCTION outbox.gauges(), outbox.find_astray(int)'),
+            ('outbox_reader', 'EXECUTE ON FUNCTION outbox.gauges(), outbox.find_astray(int), outbox.check_alerts(jsonb)'),
             ('outbox_reader', 'SELECT ON outbox.tally'),
             ('outbox_reader', 'SELECT ON outbox.identity'),
             ('outbox_reader', 'EXECUTE ON FUNCTION outbox.examine(text), outbox.examine_connections(), '

@@ -69,3 +69,13 @@ def test_each_alert_is_asked_but_those_that_only_a_scrape_sees(db: Database, out
     asked = set(json.loads(outbox("check", "alerts", "--json").out)["asked"])
     values = read_thresholds()
     assert set(values) - {"general"} - asked == {"SpoolFull", "DatabaseAway", "ExporterMissing"}
+
+
+def test_a_login_that_may_only_read_may_ask(db: Database) -> None:
+    values = json.dumps(read_thresholds())
+    with db.connect() as connection:
+        connection.execute("SET ROLE outbox_reader")
+        alerts = connection.execute("SELECT alert FROM outbox.check_alerts(%s::jsonb)", [values]).fetchall()
+        assert len({alert for (alert,) in alerts}) > 15
+        assert connection.execute("SELECT * FROM outbox.find_astray()").fetchall() == []
+        assert connection.execute("SELECT count(*) > 30 FROM outbox.gauges()").fetchall() == [(True,)]

@@ -15,7 +15,7 @@ def dashboard(general: dict[str, Any]) -> str:
     ours = "|".join(general["not_ours"])
     objective = general["objective"]
     failed = f'outbox_messages_ended_total{{bot=~"$bot",status=~"dead|uncertain",error_class!~"{ours}"}}'
-    ended = 'outbox_messages_ended_total{bot=~"$bot",status=~"sent|dead|uncertain"}'
+    ended = f'outbox_messages_ended_total{{bot=~"$bot",status=~"sent|dead|uncertain",error_class!~"{ours}"}}'
     return make(
         "outbox-delivery",
         "outbox / Delivery",
@@ -26,7 +26,7 @@ def dashboard(general: dict[str, Any]) -> str:
                 "Share of what ended in this time that was sent; chats that refuse do not count."
                 f" Objective: {objective:.1%}.",
                 "percentunit",
-                f"1 - sum(increase({failed}[$__range])) / sum(increase({ended}[$__range]))",
+                f"1 - (sum(increase({failed}[$__range])) or vector(0)) / sum(increase({ended}[$__range]))",
                 steps=((None, "red"), (objective, "green")),
             ),
             number(
@@ -77,8 +77,8 @@ def dashboard(general: dict[str, Any]) -> str:
                 "Failed share",
                 f"Dead letters of what ended, over 5 min and 1 h; the budget is {1 - objective:.1%}.",
                 "percentunit",
-                (f"sum(increase({failed}[5m])) / sum(increase({ended}[5m]))", "5 min"),
-                (f"sum(increase({failed}[1h])) / sum(increase({ended}[1h]))", "1 h"),
+                (f"(sum(increase({failed}[5m])) or vector(0)) / sum(increase({ended}[5m]))", "5 min"),
+                (f"(sum(increase({failed}[1h])) or vector(0)) / sum(increase({ended}[1h]))", "1 h"),
             ),
             lines(
                 "From due to sent",

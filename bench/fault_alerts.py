@@ -208,7 +208,7 @@ async def _worker(url: str, telegram: Simulator) -> AsyncIterator[str]:
     monitor = Monitor("w1", also=lambda event: None)
     worker = Worker(url, {"default": SecretStr(TOKEN)}, telegram.url, name="w1", emit=monitor)
     housekeeper = Housekeeper(worker.connections, "house", repair_every_s=5.0)
-    async with monitor.watch(Address("127.0.0.1", 0), worker.connections, worker, lambda: housekeeper.holds) as metrics:
+    async with monitor.watch(Address("127.0.0.1", 0), worker.connections, worker, "house") as metrics:
         housekeeper.start()
         working = asyncio.create_task(worker.run())
         try:

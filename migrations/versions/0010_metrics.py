@@ -19,7 +19,11 @@ def upgrade() -> None:
             measured_at timestamptz NOT NULL,
             PRIMARY KEY (bot, status, error_class)
         ) WITH (fillfactor = 50);
-        ALTER TABLE outbox.housekeeping ADD COLUMN astray bigint NOT NULL DEFAULT 0;
+        CREATE TABLE outbox.finding (
+            name  text PRIMARY KEY,
+            found bigint NOT NULL,
+            at    timestamptz NOT NULL
+        );
         -- claim has got another column.
         DROP FUNCTION IF EXISTS outbox.claim(bigint, text[], int, jsonb);
         """

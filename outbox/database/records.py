@@ -161,7 +161,6 @@ housekeeping = Table(
     Column("last_error", Text),
     needed("runs", BigInteger, "0"),
     needed("wakeups_repaired", BigInteger, "0"),
-    needed("astray", BigInteger, "0"),
 )
 
 release = Table(
@@ -213,6 +212,14 @@ broadcast = Table(
     needed("ended_before", BigInteger),
     needed("first_created_at", TIME),
     needed("last_finished_at", TIME),
+)
+
+finding = Table(
+    "finding",
+    metadata,
+    Column("name", Text, primary_key=True),
+    needed("found", BigInteger),
+    needed("at", TIME),
 )
 
 tally = Table(

@@ -67,6 +67,12 @@ class Completion:
         return len(self._results) + len(self._batch) + len(self._aside)
 
     @property
+    def oldest_s(self) -> float:
+        """Age of the oldest of them; 0 where there is none."""
+        firsts = [*self._batch[:1], *([self._results[0]] if self._results else ())]
+        return max((self._now() - result.ended_s for result in firsts), default=0.0)
+
+    @property
     def spooled(self) -> int:
         """How many of them are on the disk."""
         return self._spool.results

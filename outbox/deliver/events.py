@@ -97,6 +97,17 @@ class Died(Answered):
 
 
 @dataclass(frozen=True, slots=True)
+class Faulted:
+    """A lane that ended by a fault of ours: its outcome is uncertain, of class worker_fault."""
+
+    bot: str
+    chat_id: str
+    message_id: int
+    attempt: int
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
 class GivenBack:
     """A claimed lane that was not sent.
 
@@ -242,6 +253,7 @@ Event = (
     | Retried
     | Uncertain
     | Died
+    | Faulted
     | GivenBack
     | Flushed
     | DatabaseFailed

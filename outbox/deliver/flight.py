@@ -105,6 +105,7 @@ class Flight:
                     correlation_id=lane.correlation_id,
                 )
             )
+            self._emit(events.Faulted(lane.bot, lane.chat_id, lane.message_id, lane.attempt, type(fault).__name__))
             raise
 
     async def _pace_and_call(self, lane: Lane) -> None:

@@ -92,6 +92,16 @@ class Worker:
         """How many of them are on the disk."""
         return self._completion.spooled if self._completion is not None else 0
 
+    @property
+    def spool_is_full(self) -> bool:
+        """Whether nothing is claimed because the disk takes no more results."""
+        return self._spool.is_full
+
+    @property
+    def oldest_result_s(self) -> float:
+        """Age of the oldest result that the database does not know of, in seconds; 0 where there is none."""
+        return self._completion.oldest_s if self._completion is not None else 0.0
+
     async def until_stopping(self) -> None:
         """Return once the worker was asked to stop; its connections are then open for a moment longer."""
         await self._stopping.wait()

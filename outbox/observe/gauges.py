@@ -1,8 +1,9 @@
-"""Numbers of the whole database, shown by one process: the one that keeps house. outbox.gauges() says them."""
+"""Numbers of the whole database, shown by one process, by a lease of its own. outbox.gauges() says them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -13,11 +14,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwayError, describe
+from outbox.database.connect import WorkerConnection
+from outbox.deliver.connections import Connections, describe
 
 READ_EVERY_S: Final = 15.0  # as housekeeping counts
-READ_WITHIN_S: Final = 5.0  # it keeps one of the worker's two connections meanwhile
+READ_WITHIN_S: Final = 5.0  # each part; what takes longer is left out this time
+ANSWER_WITHIN_S: Final = READ_WITHIN_S + 2.0  # the server's own word comes first
 KEPT_S: Final = 60.0  # numbers that could not be read again are shown no longer than that
+
+
+PARTS: Final = ("queue", "bots", "dead_letters", "workers", "server")
 
 
 class Known(NamedTuple):
@@ -66,22 +72,25 @@ KNOWN: Final[Mapping[str, Known]] = {
     "table_bytes": Known("Size with indexes and TOAST.", ("table",)),
     "wakeups_taken_total": Known("Rows deleted from outbox.wakeup, since its statistics began."),
     "snapshot_age_seconds": Known("Age of the oldest transaction of this database that holds a snapshot."),
+    "hidden_sessions": Known("Sessions whose transactions the owner of the outbox may not see."),
     "partitions_ahead": Known("Days for which a partition is ready; -1: not even today.", ("table",)),
     "database_connections": Known("Connections of outbox to the database."),
 }
 
 
 class DatabaseGauges(Collector):
-    """Shows what was read last; nothing when it is not this process's turn, or when it is too old."""
+    """Shows what was read last of each part; nothing when it is not this process's turn, or when it is too old."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._read_s = float("-inf")
-        self._families: list[Metric] = []
+        self._parts: dict[str, tuple[float, list[Metric]]] = {}
+        self._seen: dict[str, set[tuple[str, ...]]] = {}
 
-    def take(self, rows: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
+    def take(self, part: str, rows: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
         """Show these rows of outbox.gauges(). What a newer database says and we do not know is left out."""
         families: dict[str, Metric] = {}
+        is_first = part not in self._seen
+        seen = self._seen.setdefault(part, set())
         for name, labels, value in rows:
             known = KNOWN.get(name)
             if known is None or set(labels) != set(known.labels):
@@ -90,40 +99,81 @@ class DatabaseGauges(Collector):
             if family is None:
                 kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
                 family = families[name] = kind(f"outbox_{name}", known.text, labels=known.labels)
-            family.add_metric([str(labels[label]) for label in known.labels], value)  # type: ignore[attr-defined]
-        self._families = list(families.values())
-        self._read_s = self._now()
+            values = [str(labels[label]) for label in known.labels]
+            series = (name, *values)
+            # A counter that comes up while others are shown begins at 0: increase() does not see where it began.
+            is_born = name.endswith("_total") and not is_first and series not in seen
+            seen.add(series)
+            family.add_metric(values, 0.0 if is_born else value)  # type: ignore[attr-defined]
+        self._parts[part] = (self._now(), list(families.values()))
 
     def drop(self) -> None:
         """Another process shows them now."""
-        self._families = []
+        self._parts = {}
+        self._seen = {}
 
     def collect(self) -> Iterator[Metric]:
-        if self._now() - self._read_s < KEPT_S:
-            yield from self._families
+        for read_s, families in self._parts.values():
+            if self._now() - read_s < KEPT_S:
+                yield from families
 
     def describe(self) -> Iterable[Metric]:
         return []
 
 
-async def read_for_ever(gauges: DatabaseGauges, connections: Connections, holds: Callable[[], bool]) -> None:
-    """Read them every 15 s while holds() says that this process keeps house. Runs until cancelled."""
-    log: Any = structlog.stdlib.get_logger("outbox")
-    failing = False
-    while True:
-        if not holds():
-            gauges.drop()
-            await asyncio.sleep(1.0)
-            continue
+class Exporter:
+    """Reads them every 15 s while it holds the exporter's lease, over a connection of its own."""
+
+    def __init__(self, gauges: DatabaseGauges, connections: Connections, holder: str) -> None:
+        """`holder` names this process in outbox.housekeeping."""
+        self._gauges = gauges
+        self._connections = connections
+        self._holder = holder
+        self._connection: WorkerConnection | None = None
+        self._failing = False
+        self._log: Any = structlog.stdlib.get_logger("outbox")
+
+    async def read_for_ever(self) -> None:
+        """Runs until cancelled; the connection is closed then."""
         try:
-            rows = await connections.call_long(
-                "SELECT name, labels, value FROM outbox.gauges()", within_s=READ_WITHIN_S
+            while True:
+                try:
+                    await self._read()
+                    self._failing = False
+                except (psycopg.Error, OSError, TimeoutError) as error:
+                    await self._lose(error)
+                await asyncio.sleep(READ_EVERY_S)
+        finally:
+            if self._connection is not None:
+                await self._connection.close()
+
+    async def _read(self) -> None:
+        if self._connection is None:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                self._connection = await self._connections.connect_alone()
+        [(is_ours,)] = await self._ask(self._connection, "SELECT outbox.may_export(%s)", [self._holder])
+        if not is_ours:
+            self._gauges.drop()
+            return
+        for part in PARTS:
+            query = "SELECT name, labels, value FROM outbox.gauges(%s)"
+            with contextlib.suppress(psycopg.errors.QueryCanceled):
+                self._gauges.take(part, await self._ask(self._connection, query, [part]))
+
+    async def _ask(self, connection: WorkerConnection, query: str, parameters: list[str]) -> list[Any]:
+        async with asyncio.timeout(ANSWER_WITHIN_S), connection.transaction():
+            # Of the transaction: a pooler may stand between.
+            await connection.execute(
+                "SELECT set_config('statement_timeout', %s, true)", [str(round(READ_WITHIN_S * 1000))]
             )
-        except (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError) as error:
-            if not failing:
-                log.warning("the numbers of /metrics could not be read, and are tried again", error=describe(error))
-            failing = True
-        else:
-            failing = False
-            gauges.take((name, labels, value) for name, labels, value in rows)
-        await asyncio.sleep(READ_EVERY_S)
+            cursor = await connection.execute(query, parameters)
+            return await cursor.fetchall()
+
+    async def _lose(self, error: BaseException) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await self._connection.close()
+            self._connection = None
+        if not self._failing:
+            self._log.warning("the numbers of /metrics could not be read, and are tried again", error=describe(error))
+        self._failing = True

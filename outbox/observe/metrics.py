@@ -79,7 +79,6 @@ class WorkerMetrics:
         self.claim_lanes = histogram("claim_lanes", "Lanes given by a claim.", BATCH_BUCKETS)
         self.flush = histogram("flush_seconds", "Calls of outbox.complete.", DATABASE_BUCKETS_S)
         self.flush_results = histogram("flush_results", "Results brought by a flush.", BATCH_BUCKETS)
-        self.result_age = gauge("oldest_result_seconds", "Age of the oldest result of the last flush at its end.")
         self.database_failures = counter("database_failures", "Database calls that are tried again.", "call")
         self.leases = counter("leases_taken", "Leases of this worker; lost: the one before ran out.", "reason")
         self.reaped = counter("lanes_reaped", "Lanes of gone workers that this one released.")
@@ -114,6 +113,9 @@ class WorkerMetrics:
             case events.Claimed():
                 self._child(self.claimed, event.bot).inc()
                 self._child(self.in_flight, event.bot).inc()
+            case events.Faulted():
+                self._child(self.uncertain, event.bot, _OTHER, "worker_fault").inc()
+                self._child(self.in_flight, event.bot).dec()
             case events.GivenBack():
                 self._child(self.given_back, event.bot, event.reason).inc()
                 self._child(self.in_flight, event.bot).dec()
@@ -126,7 +128,6 @@ class WorkerMetrics:
             case events.Flushed():
                 self.flush.observe(event.duration_s)
                 self.flush_results.observe(event.results)
-                self.result_age.set(event.oldest_s)
             case events.DatabaseFailed():
                 self._child(self.database_failures, event.call).inc()
             case events.LeaseTaken():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from importlib import metadata
 from typing import Final
 
@@ -16,7 +16,7 @@ from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwa
 from outbox.deliver.events import Emit, Event
 from outbox.deliver.worker import Worker
 from outbox.observe.door import serve
-from outbox.observe.gauges import DatabaseGauges, read_for_ever
+from outbox.observe.gauges import DatabaseGauges, Exporter
 from outbox.observe.health import Check, ClaimHealth
 from outbox.observe.metrics import WorkerMetrics
 from outbox.observe.worker_state import WorkerState
@@ -49,12 +49,12 @@ class Monitor:
 
     @contextlib.asynccontextmanager
     async def watch(
-        self, address: Address, connections: Connections, worker: Worker | None, holds: Callable[[], bool]
+        self, address: Address, connections: Connections, worker: Worker | None, holder: str
     ) -> AsyncIterator[str]:
         """Serve /metrics, /healthz and /readyz while the block runs; yields the URL of /metrics.
 
-        `connections` are open while the block runs; holds() says whether this process keeps house. Raises UsageError
-        where it cannot listen at `address`.
+        `holder` names this process among those that may show the numbers of the database. Raises UsageError where it
+        cannot listen at `address`.
         """
         self.registry.register(WorkerState(connections, worker))
 
@@ -64,7 +64,7 @@ class Monitor:
             return [await _database(connections, digest), *([] if worker is None else [self._claims.check()])]
 
         async with serve(address, self.registry, ready) as url:
-            reading = asyncio.create_task(read_for_ever(self._gauges, connections, holds))
+            reading = asyncio.create_task(Exporter(self._gauges, connections, holder).read_for_ever())
             try:
                 yield url
             finally:

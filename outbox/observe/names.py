@@ -31,6 +31,8 @@ class _NoConnections:
 class _NoWorker:
     results_waiting = 0
     results_spooled = 0
+    oldest_result_s = 0.0
+    spool_is_full = False
 
 
 def all_names() -> Iterator[Named]:

@@ -30,16 +30,15 @@ def read_thresholds(file: Path | None = None) -> dict[str, Any]:
 
 def in_words(summary: str, *, value: float | None, subject: str | None) -> str:
     """Return an alert's summary with its places filled: $value and $share from `value`, any label from `subject`."""
-    number = 0.0 if value is None else value
 
     def fill(found: re.Match[str]) -> str:
         match found[0]:
             case "$value s":
-                return f"{number:.0f} s"
+                return "an unknown time" if value is None else f"{value:.0f} s"
             case "$value":
-                return f"{number:.0f}"
+                return "some" if value is None else f"{value:.0f}"
             case "$share":
-                return f"{number:.1%}"
+                return "some" if value is None else f"{value:.1%}"
             case _:
                 return subject or "?"
 

@@ -49,6 +49,16 @@ class WorkerState(Collector):
             yield GaugeMetricFamily(
                 "outbox_spool_results", "How many of them are on the disk.", value=self._worker.results_spooled
             )
+            yield GaugeMetricFamily(
+                "outbox_oldest_result_seconds",
+                "Age of the oldest result that the database does not know of.",
+                value=self._worker.oldest_result_s,
+            )
+            yield GaugeMetricFamily(
+                "outbox_spool_is_full",
+                "1: the disk takes no more results, and nothing is claimed.",
+                value=self._worker.spool_is_full,
+            )
 
     def describe(self) -> Iterable[Metric]:
         return []

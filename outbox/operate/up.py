@@ -72,7 +72,7 @@ async def _metrics(
     settings: Settings,
     connections: Connections,
     worker: Worker | None,
-    housekeeper: Housekeeper,
+    holder: str,
     say: Callable[[str], None],
 ) -> AsyncIterator[str | None]:
     """Serve /metrics until the block ends; yield its URL, or None where there is none."""
@@ -82,9 +82,7 @@ async def _metrics(
     url = None
     async with contextlib.AsyncExitStack() as stack:
         try:
-            url = await stack.enter_async_context(
-                monitor.watch(settings.metrics_addr, connections, worker, lambda: housekeeper.holds)
-            )
+            url = await stack.enter_async_context(monitor.watch(settings.metrics_addr, connections, worker, holder))
         except UsageError as error:
             if settings.metrics_addr != Settings.model_fields["metrics_addr"].default:
                 raise
@@ -105,8 +103,9 @@ async def work_and_keep_house(
 
     `monitor` is what the worker emits to; `ready` is told where /metrics is.
     """
-    housekeeper = Housekeeper(worker.connections, _alone(holder))
-    async with _metrics(monitor, settings, worker.connections, worker, housekeeper, say) as url:
+    alone = _alone(holder)
+    housekeeper = Housekeeper(worker.connections, alone)
+    async with _metrics(monitor, settings, worker.connections, worker, alone, say) as url:
         # Once signals are taken, which happens before anything is awaited: who reads this may send one.
         asyncio.get_running_loop().call_soon(ready, url)
         await _work(worker, housekeeper, end_at_once)
@@ -148,9 +147,10 @@ async def keep_house(
         loop.add_signal_handler(number, stop, number)
     connections = Connections(database_url, f"outbox {holder}")
     await connections.open()
-    housekeeper = Housekeeper(connections, _alone(holder))
+    alone = _alone(holder)
+    housekeeper = Housekeeper(connections, alone)
     try:
-        async with _metrics(monitor, settings, connections, None, housekeeper, say) as url:
+        async with _metrics(monitor, settings, connections, None, alone, say) as url:
             ready(url)
             housekeeper.start()
             await stopping.wait()

@@ -54,8 +54,10 @@ BEGIN
         UNION ALL
         SELECT 'WorkerGone', NULL, g.value, g.value > 0 FROM g WHERE g.name = 'workers_lost_last_hour'
         UNION ALL
-        SELECT 'NoWorker', w.labels ->> 'bot', q.due, w.value = 0 AND q.due > 0
+        -- A bot whose token is refused is served by nobody, and has an alert of its own.
+        SELECT 'NoWorker', w.labels ->> 'bot', q.due, w.value = 0 AND q.due > 0 AND p.value = 0
           FROM g w
+          JOIN g p ON p.name = 'bot_paused' AND p.labels ->> 'by' = 'bot_token' AND p.labels ->> 'bot' = w.labels ->> 'bot'
           JOIN (SELECT g.labels ->> 'bot' AS bot, sum(g.value) AS due FROM g
                  WHERE g.name = 'queue_messages' AND g.labels ->> 'state' = 'due' GROUP BY 1) q
             ON q.bot = w.labels ->> 'bot'
@@ -65,15 +67,16 @@ BEGIN
         UNION ALL
         SELECT 'MessagesAstray', NULL, g.value, g.value > 0 FROM g WHERE g.name = 'messages_astray'
         UNION ALL
-        SELECT 'HousekeepingStale', d.duty, g.value,
-               coalesce(g.value, 'Infinity') > outbox.threshold(p_values, 'HousekeepingStale', d.duty || '_s')
-          FROM (VALUES ('measure'), ('make_partitions'), ('drop_history'), ('repair')) d (duty)
-          LEFT JOIN g ON g.name = 'housekeeping_age_seconds' AND g.labels ->> 'duty' = d.duty
+        SELECT 'HousekeepingStale', g.labels ->> 'duty', g.value,
+               g.value > outbox.threshold(p_values, 'HousekeepingStale', (g.labels ->> 'duty') || '_s')
+          FROM g WHERE g.name = 'housekeeping_age_seconds'
         UNION ALL
         SELECT 'HousekeepingFailing', g.labels ->> 'duty', g.value, g.value = 1 FROM g WHERE g.name = 'housekeeping_failing'
         UNION ALL
-        -- Since ever: the database does not keep when.
-        SELECT 'WakeupsRepaired', NULL, g.value, g.value > 0 FROM g WHERE g.name = 'wakeups_repaired_total'
+        SELECT 'WakeupsRepaired', NULL, f.found::float8,
+               f.at > v_now - make_interval(secs => outbox.threshold(p_values, 'WakeupsRepaired', 'window_s'))
+          FROM (VALUES ('wakeups_repaired')) w (name)
+          LEFT JOIN outbox.finding f ON f.name = w.name
         UNION ALL
         SELECT 'PartitionsMissing', g.labels ->> 'table', g.value,
                g.value < outbox.threshold(p_values, 'PartitionsMissing', 'days')
@@ -131,19 +134,27 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION outbox.threshold IS 'One threshold of the alerts. Part of check_alerts.';
 
--- Promise: what was sent or became a dead letter since p_since, the newest 100,000 of each; failed: a dead letter whose class
--- is none of p_not_ours.  Locks: nothing.  Cost: these rows, by index: attempt by its time, dead_letter by death.
+-- Promise: what was sent or became a dead letter since p_since, without those whose class is one of p_not_ours; failed: a dead
+-- letter. Of at most the newest 100,000 of each: where one of them ends earlier, both do, or the share would be wrong.
+-- Locks: nothing.  Cost: these rows, by index: attempt by its time, dead_letter by death.
 CREATE OR REPLACE FUNCTION outbox.outcomes_since(
     p_since timestamptz, p_not_ours text[], OUT bot text, OUT at timestamptz, OUT failed boolean) RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 #variable_conflict use_column
+DECLARE
+    v_most CONSTANT int := 100000;
+    v_since CONSTANT timestamptz := greatest(
+        p_since,
+        (SELECT a.answered_at FROM outbox.attempt a
+          WHERE a.answered_at > p_since AND a.outcome = 'sent' ORDER BY a.answered_at DESC LIMIT 1 OFFSET v_most),
+        (SELECT d.died_at FROM outbox.dead_letter d
+          WHERE d.died_at > p_since ORDER BY d.died_at DESC LIMIT 1 OFFSET v_most));
 BEGIN
     RETURN QUERY
-    (SELECT a.bot, a.answered_at, false FROM outbox.attempt a
-      WHERE a.answered_at > p_since AND a.outcome = 'sent' ORDER BY a.answered_at DESC LIMIT 100000)
+    SELECT a.bot, a.answered_at, false FROM outbox.attempt a WHERE a.answered_at > v_since AND a.outcome = 'sent'
     UNION ALL
-    (SELECT d.bot, d.died_at, coalesce(d.error_class, '') <> ALL (p_not_ours) FROM outbox.dead_letter d
-      WHERE d.died_at > p_since ORDER BY d.died_at DESC LIMIT 100000);
+    SELECT d.bot, d.died_at, true FROM outbox.dead_letter d
+     WHERE d.died_at > v_since AND coalesce(d.error_class, '') <> ALL (p_not_ours);
 END $$;
 COMMENT ON FUNCTION outbox.outcomes_since IS 'What was sent or died lately. Part of check_alerts.';

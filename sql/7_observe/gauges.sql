@@ -1,14 +1,29 @@
 -- Promise: what a monitor wants to know about the whole outbox, a row per number: its name as a metric (without the prefix
 -- outbox_), labels and value. What must be counted was counted by housekeeping; here it is read.
 -- Locks: nothing.  Cost: that of the parts: no walk over what waits.
-CREATE OR REPLACE FUNCTION outbox.gauges() RETURNS TABLE (name text, labels jsonb, value float8)
+-- p_part: queue, bots, dead_letters, workers or server alone, so that one that takes too long does not cost the others.
+CREATE OR REPLACE FUNCTION outbox.gauges(p_part text DEFAULT NULL) RETURNS TABLE (name text, labels jsonb, value float8)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
-    RETURN QUERY SELECT * FROM outbox.gauges_of_queue();
-    RETURN QUERY SELECT * FROM outbox.gauges_of_bots();
-    RETURN QUERY SELECT * FROM outbox.gauges_of_dead_letters();
-    RETURN QUERY SELECT * FROM outbox.gauges_of_workers();
-    RETURN QUERY SELECT * FROM outbox.gauges_of_server();
+    IF p_part <> ALL (ARRAY['queue', 'bots', 'dead_letters', 'workers', 'server']) THEN
+        RAISE EXCEPTION 'there is no part "%"', left(p_part, 80) USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Use queue, bots, dead_letters, workers or server.';
+    END IF;
+    IF coalesce(p_part = 'queue', true) THEN
+        RETURN QUERY SELECT * FROM outbox.gauges_of_queue();
+    END IF;
+    IF coalesce(p_part = 'bots', true) THEN
+        RETURN QUERY SELECT * FROM outbox.gauges_of_bots();
+    END IF;
+    IF coalesce(p_part = 'dead_letters', true) THEN
+        RETURN QUERY SELECT * FROM outbox.gauges_of_dead_letters();
+    END IF;
+    IF coalesce(p_part = 'workers', true) THEN
+        RETURN QUERY SELECT * FROM outbox.gauges_of_workers();
+    END IF;
+    IF coalesce(p_part = 'server', true) THEN
+        RETURN QUERY SELECT * FROM outbox.gauges_of_server();
+    END IF;
 END $$;
 COMMENT ON FUNCTION outbox.gauges IS
     'What a monitor wants to know, a row per number: name (as a metric, without the prefix outbox_), labels, value. What outbox up and workers show at /metrics.';

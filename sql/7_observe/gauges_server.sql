@@ -1,6 +1,7 @@
 -- Promise: what PostgreSQL itself says: dead rows and vacuum, how long a snapshot is held, partitions ahead, wakeups taken,
 -- connections.
--- Locks: nothing.  Cost: catalog and statistics views. Sessions that the owner of the outbox may not see count as they can.
+-- Locks: ACCESS SHARE on the tables it measures.  Cost: catalog and statistics views. hidden_sessions: those whose
+-- transactions the owner of the outbox may not see (GRANT pg_read_all_stats).
 CREATE OR REPLACE FUNCTION outbox.gauges_of_server() RETURNS TABLE (name text, labels jsonb, value float8)
 LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
@@ -17,10 +18,19 @@ BEGIN
     SELECT 'wakeups_taken_total', '{}'::jsonb, s.n_tup_del::float8
       FROM pg_stat_user_tables s WHERE s.schemaname = 'outbox' AND s.relname = 'wakeup';
     RETURN QUERY
-    SELECT 'snapshot_age_seconds', '{}'::jsonb,
-           coalesce(extract(epoch FROM max(clock_timestamp() - a.xact_start)
-                                       FILTER (WHERE a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)), 0)::float8
-      FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid();
+    -- As outbox doctor looks at them: VACUUM holds up nobody, a prepared transaction does.
+    SELECT 'snapshot_age_seconds', '{}'::jsonb, coalesce(extract(epoch FROM max(clock_timestamp() - o.since)), 0)::float8
+      FROM (SELECT a.xact_start AS since
+              FROM pg_stat_activity a
+             WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+               AND (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)
+               AND a.backend_type NOT LIKE 'autovacuum%'
+               AND NOT EXISTS (SELECT FROM pg_stat_progress_vacuum p WHERE p.pid = a.pid)
+             UNION ALL
+            SELECT p.prepared FROM pg_prepared_xacts p WHERE p.database = current_database()) o;
+    RETURN QUERY
+    SELECT 'hidden_sessions', '{}'::jsonb, count(*)::float8
+      FROM pg_stat_activity a WHERE a.datname = current_database() AND a.query = '<insufficient privilege>';
     RETURN QUERY
     SELECT 'partitions_ahead', jsonb_build_object('table', p.parent),
            coalesce(max(to_date(right(c.relname, 8), 'YYYYMMDD')) - v_today, -1)::float8

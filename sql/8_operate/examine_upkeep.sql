@@ -98,6 +98,13 @@ BEGIN
                           outbox.count_in_words(h.wakeups_repaired::int, 2147483647, 'missing wakeup')),
            'Nothing is lost. Report it with the log of that time (wakeups were missing).'
       FROM outbox.housekeeping h WHERE h.duty = 'repair' AND h.wakeups_repaired > 0;
+    IF FOUND THEN
+        v_is_sound := false;
+    END IF;
+    RETURN QUERY
+    SELECT 'fail', format('%s in no state, or in two', outbox.count_in_words(f.found::int, 2147483647, 'message')),
+           'SELECT * FROM outbox.find_astray(); and report it: this means a bug, or rows that were changed by hand.'
+      FROM outbox.finding f WHERE f.name = 'astray' AND f.found > 0;
     IF v_is_sound AND NOT FOUND THEN
         RETURN QUERY SELECT 'ok', format('%s keeps house, every duty ran in time', v_holder), ''::text;
     END IF;

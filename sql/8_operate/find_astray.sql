@@ -21,8 +21,12 @@ BEGIN
                       FROM ((SELECT a.message_id, 'attempt' AS evidence FROM outbox.attempt a
                               ORDER BY a.message_id DESC LIMIT p_most)
                             UNION ALL
-                            (SELECT i.message_id, 'idempotency key' FROM outbox.idempotency i
-                              ORDER BY i.expires_at DESC LIMIT p_most)) l
+                            -- A key may outlive the history of its message.
+                            (SELECT i.message_id, 'idempotency key'
+                               FROM (SELECT x.* FROM outbox.idempotency x ORDER BY x.expires_at DESC LIMIT p_most) i
+                               JOIN outbox.bot o ON o.bot = i.bot
+                              WHERE i.expires_at - make_interval(secs => o.idempotency_s)
+                                    > outbox.clock() - interval '25 days')) l
                      GROUP BY l.message_id) s) x
      WHERE x.states <> 1;
 END $$;
@@ -30,14 +34,14 @@ COMMENT ON FUNCTION outbox.find_astray IS
     'Messages that calls or idempotency keys know of and that are in no state, or in two: lost, or doubled. None is well.';
 
 -- Promise: how many messages are astray is on record, for metrics and doctor; returns it.
--- Locks: its own row of housekeeping.  Cost: see find_astray.
+-- Locks: its own row of finding.  Cost: see find_astray.
 CREATE OR REPLACE FUNCTION outbox.count_astray() RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     v_astray bigint := (SELECT count(*) FROM outbox.find_astray() a);
 BEGIN
-    INSERT INTO outbox.housekeeping AS h (duty, astray) VALUES ('count_astray', v_astray)
-    ON CONFLICT (duty) DO UPDATE SET astray = excluded.astray;
+    INSERT INTO outbox.finding AS f (name, found, at) VALUES ('astray', v_astray, outbox.clock())
+    ON CONFLICT (name) DO UPDATE SET found = excluded.found, at = excluded.at;
     RETURN v_astray;
 END $$;
-COMMENT ON FUNCTION outbox.count_astray IS 'Counts messages that are lost or doubled, into housekeeping. For housekeeping.';
+COMMENT ON FUNCTION outbox.count_astray IS 'Counts messages that are lost or doubled, into outbox.finding. For housekeeping.';

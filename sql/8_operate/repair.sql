@@ -26,7 +26,7 @@ COMMENT ON FUNCTION outbox.missing_wakeups IS 'Lanes that nobody would look at. 
 -- Promise: every message whose time has come has a wakeup, or its lane is in flight for a living worker (I1): files what
 -- is missing, frees lanes of ended workers, counts both in housekeeping and returns the count. Above 0 means a bug, or
 -- rows changed by hand.
--- Locks: its own row of housekeeping, lanes of ended workers; wakeups are only appended.
+-- Locks: its own rows of housekeeping and finding, lanes of ended workers; wakeups are only appended.
 -- Cost: reads what is due, every wakeup and every chat, once.
 -- One snapshot is exact: claim takes a wakeup and puts the lane in flight in one transaction, complete ends the flight and
 -- files the follow-up in one.
@@ -57,6 +57,8 @@ BEGIN
     IF v_repaired > 0 THEN
         INSERT INTO outbox.housekeeping AS h (duty, wakeups_repaired) VALUES ('repair', v_repaired)
         ON CONFLICT (duty) DO UPDATE SET wakeups_repaired = h.wakeups_repaired + excluded.wakeups_repaired;
+        INSERT INTO outbox.finding AS f (name, found, at) VALUES ('wakeups_repaired', v_repaired, v_now)
+        ON CONFLICT (name) DO UPDATE SET found = f.found + excluded.found, at = excluded.at;
     END IF;
     RETURN v_repaired;
 END $$;

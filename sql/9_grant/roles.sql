@@ -74,8 +74,8 @@ BEGIN
                               'outbox.least_round_trip_s(outbox.bucket), outbox.gcra_step_s(int, float8), '
                               'outbox.offer_slots(outbox.bucket, int, float8, timestamptz, int), '
                               'outbox.offer_slots_until(outbox.bucket, int, float8, timestamptz, int, interval)'),
-            ('outbox_reader', 'EXECUTE ON FUNCTION outbox.gauges(), outbox.find_astray(int), outbox.check_alerts(jsonb)'),
-            ('outbox_reader', 'SELECT ON outbox.tally'),
+            ('outbox_reader', 'EXECUTE ON FUNCTION outbox.gauges(text), outbox.find_astray(int), outbox.check_alerts(jsonb)'),
+            ('outbox_reader', 'SELECT ON outbox.tally, outbox.finding'),
             ('outbox_reader', 'SELECT ON outbox.identity'),
             ('outbox_reader', 'EXECUTE ON FUNCTION outbox.examine(text), outbox.examine_connections(), '
                               'outbox.examine_transactions(), outbox.examine_vacuum(), outbox.examine_roles(), '
@@ -88,7 +88,7 @@ BEGIN
             ('outbox_worker', 'SELECT, INSERT, UPDATE, DELETE ON outbox.bucket, outbox.chat, outbox.message, outbox.wakeup, '
                               'outbox.request, outbox.attempt, outbox.finished, outbox.dead_letter, outbox.worker, '
                               'outbox.housekeeping, outbox.depth, outbox.backlog, outbox.breaker_change, outbox.stop, '
-                              'outbox.watch, outbox.broadcast, outbox.broadcast_mark, outbox.tally'),
+                              'outbox.watch, outbox.broadcast, outbox.broadcast_mark, outbox.tally, outbox.finding'),
             ('outbox_worker', 'SELECT ON outbox.idempotency'),
             ('outbox_worker', 'UPDATE (paid_broadcast_refused_at, telegram_id) ON outbox.bot'),
             ('outbox_worker', 'SELECT, INSERT ON outbox.identity'),

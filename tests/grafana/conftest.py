@@ -29,6 +29,8 @@ ALWAYS: Final = frozenset(
         "outbox_reconnects_failed_total",
         "outbox_results_waiting",
         "outbox_spool_results",
+        "outbox_oldest_result_seconds",
+        "outbox_spool_is_full",
     }
 )
 

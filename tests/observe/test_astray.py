@@ -20,7 +20,7 @@ def test_a_message_that_only_its_key_remembers_is_astray(connection: Connection)
     connection.execute("DELETE FROM outbox.message")
     assert astray(connection) == [(message_id, 0, "idempotency key")]
     assert connection.execute("SELECT outbox.count_astray()").fetchone() == (1,)
-    assert connection.execute("SELECT astray FROM outbox.housekeeping WHERE duty = 'count_astray'").fetchall() == [(1,)]
+    assert connection.execute("SELECT found FROM outbox.finding WHERE name = 'astray'").fetchall() == [(1,)]
 
 
 def test_a_message_that_only_a_call_remembers_is_astray(connection: Connection) -> None:

@@ -60,7 +60,12 @@ def alerts(file: Path | None, as_json: bool) -> None:
             ).fetchall()
     except (UsageError, CommandFailed, psycopg.Error) as error:
         _give_up(error, as_json)
-    firing = [_told(row, values) for row in rows if row["is_firing"]]
+    try:
+        firing = [_told(row, values) for row in rows if row["is_firing"]]
+    except KeyError as error:
+        _give_up(
+            UsageError(f"the thresholds lack {error.args[0]}", "Start from outbox/observe/thresholds.toml"), as_json
+        )
     firing.sort(key=lambda one: (one["severity"] != "critical", one["alert"], one["subject"] or ""))
     severities = {one["severity"] for one in firing}
     status = CRITICAL if "critical" in severities else WARNING if firing else OK

@@ -2,9 +2,9 @@
 
 Two worker processes at a time, one watched and one not, take turns on the same database against the same simulator,
 without limits, at the pace at which messages are inserted: 200 a second, far below what the machine can do. In each
-round both send for 10 s, in random order; CPU time is what the kernel counts for the worker's process. The watched one
-is scraped every 5 s and reads the database's numbers every 3 s, as the exporter does every 15 s. Both figures are printed with their spread:
-the share, and microseconds per message (paired by round).
+round both send for 10 s, in random order; CPU time is what the kernel counts for the worker's process. The watched
+one is scraped every 5 s and reads the database's numbers every 3 s, as the exporter does every 15 s. Both figures are
+printed with their spread: the share, and microseconds per message (paired by round).
 """
 
 from __future__ import annotations

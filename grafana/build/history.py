@@ -138,7 +138,13 @@ def dashboard() -> str:
                 "Housekeeping",
                 "When each duty ran, and its error if it failed.",
                 "short",
-                "SELECT duty, holder, last_run_at, runs, last_error, wakeups_repaired, astray FROM outbox.housekeeping",
+                "SELECT duty, holder, last_run_at, runs, last_error, wakeups_repaired FROM outbox.housekeeping",
+            ),
+            sql_rows(
+                "Findings",
+                "What must not be: messages in no state or in two, missing wakeups. Above 0 means a bug.",
+                "short",
+                "SELECT name, found, at FROM outbox.finding ORDER BY name",
             ),
             sql_rows(
                 "Audit",

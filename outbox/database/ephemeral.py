@@ -30,30 +30,36 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 SWEEP_AFTER_S = 120  # a folder younger than this may not have its lock yet
 FOLDERS = Path("/tmp")  # noqa: S108 - mkdtemp makes the names
+MEMORY = Path("/dev/shm")  # noqa: S108 - as above
+MEMORY_FREE_BYTES = 6 << 30  # 1 GB of WAL, a million rows, the largest tests, and as much again
 FOLDER_PREFIX = "outbox-ephemeral-"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @contextlib.contextmanager
 def ephemeral_server(
-    settings: Mapping[str, str] | None = None, *, durable: bool = False, programs: Path | None = None
+    settings: Mapping[str, str] | None = None,
+    *,
+    durable: bool = False,
+    in_memory: bool = False,
+    programs: Path | None = None,
 ) -> Iterator[str]:
     """Yield the superuser's URL of a new, empty server (database `postgres`); everything is gone after the block.
 
-    `settings` are postgresql.conf settings. `durable` keeps fsync on, for benches. `programs`
-    is the bin folder of another PostgreSQL than the extra's. Anybody on this machine may connect
+    `settings` are postgresql.conf settings. `durable` keeps fsync on, for benches. `in_memory` keeps the
+    data in memory where that has room: a database is then made in 0.04 to 0.07 s, on ext4 in 0.07 to 0.5 s.
+    `programs` is the bin folder of another PostgreSQL than the extra's. Anybody on this machine may connect
     without a password. Call it from the main thread: on Linux the server ends with the thread that started it.
     Raises UsageError (extra not installed) or ServerError (PostgreSQL said no).
     """
     account = Account.for_server()
     _sweep()
-    # Not TMPDIR: pytest and CI point it at folders that nobody cannot enter.
-    home = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=FOLDERS))
-    home.chmod(0o711)
-    lock = _lock(home)
-    try:
+    with contextlib.ExitStack() as stack:
+        # Not TMPDIR: pytest and CI point it at folders that nobody cannot enter.
+        home = stack.enter_context(_folder(FOLDERS))
         programs = programs or runnable_programs(home, account)
-        data = home / "data"
+        # Only the data: programs may not run from there.
+        data = (stack.enter_context(_folder(MEMORY)) if in_memory and _memory_has_room() else home) / "data"
         data.mkdir(mode=0o700)
         give_to(account, data)
         _initdb(programs, data, account)
@@ -71,9 +77,30 @@ def ephemeral_server(
         chosen |= settings or {}
         with _foreground(programs, data, home / "postgres.log", chosen, account):
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+
+
+@contextlib.contextmanager
+def _folder(parent: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
+    folder.chmod(0o711)
+    lock = _lock(folder)
+    try:
+        yield folder
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _memory_has_room() -> bool:
+    try:
+        mounts = Path("/proc/mounts").read_text().splitlines()
+        memory = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) << 10 for line in memory if line.startswith("MemAvailable:"))
+        free = shutil.disk_usage(MEMORY).free
+    except (OSError, StopIteration):
+        return False
+    is_memory = any(line.split()[1:3] == [str(MEMORY), "tmpfs"] for line in mounts)
+    return is_memory and min(free, available) >= MEMORY_FREE_BYTES
 
 
 def _lock(home: Path) -> int:
@@ -84,7 +111,7 @@ def _lock(home: Path) -> int:
 
 def _sweep() -> None:
     """Remove the folders of owners that were killed: their servers ended with them, their files did not."""
-    for home in FOLDERS.glob(f"{FOLDER_PREFIX}*"):
+    for home in (*FOLDERS.glob(f"{FOLDER_PREFIX}*"), *MEMORY.glob(f"{FOLDER_PREFIX}*")):
         with contextlib.suppress(OSError):  # another user's, locked, or swept by somebody else just now
             if home.stat().st_uid != os.geteuid() or time.time() - home.stat().st_mtime < SWEEP_AFTER_S:
                 continue

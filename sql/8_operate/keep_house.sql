@@ -1,3 +1,18 @@
+-- Promise: true for one holder at a time, for p_length.  Locks: one row, SKIP LOCKED.  Cost: one HOT update.
+CREATE OR REPLACE FUNCTION outbox.take_lease(p_duty text, p_holder text, p_length interval) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_now timestamptz := outbox.clock();
+BEGIN
+    INSERT INTO outbox.housekeeping (duty) VALUES (p_duty) ON CONFLICT DO NOTHING;
+    UPDATE outbox.housekeeping h SET holder = p_holder, lease_until = v_now + p_length
+     WHERE h.duty = (SELECT x.duty FROM outbox.housekeeping x WHERE x.duty = p_duty FOR UPDATE SKIP LOCKED)
+       -- A lease beyond p_length from now was given before the clock stepped back.
+       AND (h.holder = p_holder OR h.lease_until IS NULL OR h.lease_until NOT BETWEEN v_now AND v_now + p_length);
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION outbox.take_lease IS 'Takes or renews a lease in housekeeping. Part of keep_house and may_export.';
+
 -- Promise: true for one holder at a time: the lease of housekeeping, 15 s, in a row and not in a session: a frozen holder
 -- loses it, and a transaction pooler cannot hand it to two.
 -- Locks: one row, SKIP LOCKED.  Cost: one HOT update. Call every 5 s.
@@ -14,21 +29,6 @@ LANGUAGE sql VOLATILE AS $$
     SELECT outbox.take_lease('exporter', p_holder, interval '40 s')
 $$;
 COMMENT ON FUNCTION outbox.may_export IS 'Takes or renews the lease of the exporter (40 s); true: this process shows outbox.gauges.';
-
--- Promise: true for one holder at a time, for p_length.  Locks: one row, SKIP LOCKED.  Cost: one HOT update.
-CREATE OR REPLACE FUNCTION outbox.take_lease(p_duty text, p_holder text, p_length interval) RETURNS boolean
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_now timestamptz := outbox.clock();
-BEGIN
-    INSERT INTO outbox.housekeeping (duty) VALUES (p_duty) ON CONFLICT DO NOTHING;
-    UPDATE outbox.housekeeping h SET holder = p_holder, lease_until = v_now + p_length
-     WHERE h.duty = (SELECT x.duty FROM outbox.housekeeping x WHERE x.duty = p_duty FOR UPDATE SKIP LOCKED)
-       -- A lease beyond p_length from now was given before the clock stepped back.
-       AND (h.holder = p_holder OR h.lease_until IS NULL OR h.lease_until NOT BETWEEN v_now AND v_now + p_length);
-    RETURN FOUND;
-END $$;
-COMMENT ON FUNCTION outbox.take_lease IS 'Takes or renews a lease in housekeeping. Part of keep_house and may_export.';
 
 -- Promise: what a duty did is on record, for gauges and doctor.  Locks: one row.  Cost: one upsert.
 CREATE OR REPLACE FUNCTION outbox.note_duty(p_duty text, p_error text) RETURNS void

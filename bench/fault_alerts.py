@@ -27,7 +27,7 @@ from pydantic import SecretStr
 from bench.server import bench_server
 from grafana.build.alerts import rules
 from outbox.deliver.worker import Worker
-from outbox.observe import gauges
+from outbox.observe import exporter
 from outbox.observe.monitor import Monitor
 from outbox.observe.thresholds import read_thresholds
 from outbox.operate import housekeeping
@@ -160,7 +160,7 @@ def _hurry() -> None:
     """Divide what takes its time by 60, as the thresholds are."""
     for name in ("PARTITIONS_S", "RETENTION_S", "REPAIR_S", "MEASURE_S"):
         setattr(housekeeping, name, max(0.5, getattr(housekeeping, name) / SCALE))
-    gauges.READ_EVERY_S = 0.5  # type: ignore[misc]
+    exporter.READ_EVERY_S = 0.5  # type: ignore[misc]
 
 
 def _scaled() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from outbox.deliver.worker import Worker, run_worker
-from outbox.observe import gauges
+from outbox.observe import exporter
 from outbox.observe.logs import EventLog, set_up_logs
 from outbox.observe.monitor import Monitor
 from outbox.observe.sampling import Sampler
@@ -34,7 +34,7 @@ async def _work(*, watched: bool, name: str) -> None:
         await run_worker(Worker(database_url, tokens, api_url, **options))
         return
     set_up_logs("json")
-    gauges.READ_EVERY_S = READ_EVERY_S  # type: ignore[misc]
+    exporter.READ_EVERY_S = READ_EVERY_S  # type: ignore[misc]
     monitor = Monitor(name, also=EventLog(name, sampler=Sampler()))
     worker = Worker(database_url, tokens, api_url, emit=monitor, **options)
     async with monitor.watch(Address("127.0.0.1", 0), worker.connections, worker, name) as url:

@@ -21,8 +21,8 @@ stands beside a bucket of `outbox_end_to_end_seconds` and `outbox_call_seconds` 
 PARTS: Final = {
     "worker": "## Of each worker\n\nEach process shows its own: add them up.\n",
     "database": (
-        "## Of the whole database\n\nShown by the one process that keeps house, from `outbox.gauges()`, each 15 s; take"
-        " `max`, not `sum`: while that\nchanges hands two may show them.\n"
+        "## Of the whole database\n\nShown by one process, the exporter, from `outbox.gauges()`, each 15 s; take"
+        " `max`, not `sum`: while the\nexporter changes two may show them.\n"
     ),
 }
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from grafana.build.one_database import each
+
 Values = Mapping[str, Any]
-RUNBOOK: Final = "docs/runbook.md"
 
 
 def _window(seconds: float) -> str:
@@ -37,7 +38,7 @@ def _burns(v: Values, general: Values) -> str:
     return f"({_failed_share(general, short)}) > {bound} and ({_failed_share(general, long)}) > {bound} and ({enough})"
 
 
-# For so long a number of the database counts that nobody shows just now: whoever keeps house may change, and an
+# For so long a number of the database counts that nobody shows just now: the exporter may change, and an
 # evaluation that finds nothing would end an alert and begin its `for` anew.
 HELD: Final = "1m"
 
@@ -99,7 +100,9 @@ EXPRESSIONS: Final[Mapping[str, Callable[[Values, Values], str]]] = {
     "DatabaseAway": lambda v, _: (
         f"sum by (instance) (increase(outbox_database_failures_total[{_window(v['window_s'])}])) > {v['failures']}"
     ),
-    "ExporterMissing": lambda v, _: "absent(outbox_workers_alive)",
+    "ExporterMissing": lambda v, _: (
+        "group(outbox_build_info) unless " + _held("workers_alive") + " or absent(outbox_build_info)"
+    ),
 }
 
 
@@ -119,7 +122,9 @@ def rules(values: Values) -> dict[str, Any]:
             {
                 "name": "outbox",
                 "rules": [
-                    _rule(name, values[name], expression(values[name], general))
+                    _rule(
+                        name, values[name], each(expression(values[name], general), general["database_label"]), general
+                    )
                     for name, expression in EXPRESSIONS.items()
                 ],
             }
@@ -127,12 +132,12 @@ def rules(values: Values) -> dict[str, Any]:
     }
 
 
-def _rule(name: str, v: Values, expression: str) -> dict[str, Any]:
+def _rule(name: str, v: Values, expression: str, general: Values) -> dict[str, Any]:
     summary = _PLACE.sub(lambda found: _TEMPLATES.get(found[0], f"{{{{ $labels.{found[0][1:]} }}}}"), v["summary"])
     rule: dict[str, Any] = {"alert": f"Outbox{name}", "expr": expression}
     if v["for_s"]:
         rule["for"] = _window(v["for_s"])
     return rule | {
         "labels": {"severity": v["severity"]},
-        "annotations": {"summary": summary, "runbook_url": f"{RUNBOOK}#{name.lower()}"},
+        "annotations": {"summary": summary, "runbook_url": f"{general['runbook']}#{name.lower()}"},
     }

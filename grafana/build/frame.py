@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from grafana.build.panels import POSTGRES, PROMETHEUS, Panel
+from grafana.build.panels import DATABASE_LABEL, POSTGRES, PROMETHEUS, Panel
 
 TAG: Final = "outbox"
 
@@ -35,7 +35,11 @@ def make(
         dashboard.QueryVariable("bot")
         .label("Bot")
         .datasource(POSTGRES if sql else PROMETHEUS)
-        .query("SELECT bot FROM outbox.bot ORDER BY bot" if sql else "label_values(outbox_slots_total, bot)")
+        .query(
+            "SELECT bot FROM outbox.bot ORDER BY bot"
+            if sql
+            else f'label_values(outbox_slots_total{{{DATABASE_LABEL}=~"${DATABASE_LABEL}"}}, bot)'
+        )
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)
@@ -53,15 +57,26 @@ def make(
         .timezone("browser")
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data from").type(source))
-        .with_variable(bots)
-        .link(
-            dashboard.DashboardLink("outbox")
-            .type(DashboardLinkType.DASHBOARDS)
-            .tags([TAG])
-            .as_dropdown(True)
-            .keep_time(True)
-            .include_vars(True)
+    )
+    if not sql:
+        built = built.with_variable(
+            dashboard.QueryVariable(DATABASE_LABEL)
+            .label("Database")
+            .datasource(PROMETHEUS)
+            .query(f"label_values(outbox_build_info, {DATABASE_LABEL})")
+            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .sort(VariableSort.ALPHABETICAL_ASC)
+            .multi(True)
+            .include_all(True)
+            .all_value(".*")
         )
+    built = built.with_variable(bots).link(
+        dashboard.DashboardLink("outbox")
+        .type(DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .as_dropdown(True)
+        .keep_time(True)
+        .include_vars(True)
     )
     for panel in panels:
         built = built.with_row(panel) if type(panel).__name__ == "Row" else built.with_panel(panel)

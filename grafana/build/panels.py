@@ -26,9 +26,13 @@ from grafana_foundation_sdk.models.common import (
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, Threshold, ThresholdsMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from grafana.build.one_database import chosen
+from outbox.observe.thresholds import read_thresholds
+
 PROMETHEUS: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 POSTGRES: Final = DataSourceRef(type_val="grafana-postgresql-datasource", uid="${datasource}")
 HEIGHT: Final = 8
+DATABASE_LABEL: Final = read_thresholds()["general"]["database_label"]
 LETTERS: Final = "ABCDEFGHIJ"
 
 Curve = tuple[str, str]
@@ -75,7 +79,9 @@ def lines(
     """Curves over time. `width` of 24 columns; `most`: where the axis ends."""
     panel = _time_panel(title, description, unit, width, stacked, most).datasource(PROMETHEUS)
     for letter, (expression, legend) in zip(LETTERS, curves, strict=False):
-        query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(letter).range()
+        query = (
+            prometheus.Dataquery().expr(chosen(expression, DATABASE_LABEL)).legend_format(legend).ref_id(letter).range()
+        )
         panel.with_target(query.datasource(PROMETHEUS).exemplar(exemplars))
     return panel
 
@@ -90,7 +96,7 @@ def number(
     width: int = 4,
 ) -> stat.Panel:
     """One number as it is now. `steps`: from which value on it has which colour, the first one from None."""
-    query = prometheus.Dataquery().expr(expression).ref_id("A").instant().datasource(PROMETHEUS)
+    query = prometheus.Dataquery().expr(chosen(expression, DATABASE_LABEL)).ref_id("A").instant().datasource(PROMETHEUS)
     return _number(title, description, unit, steps, width).datasource(PROMETHEUS).with_target(query)
 
 
@@ -104,7 +110,13 @@ def sql_number(
 
 def rows(title: str, description: str, unit: str, expression: str, *, width: int = 12) -> table.Panel:
     """A table of the labels and values of an expression as they are now."""
-    query = prometheus.Dataquery().expr(expression).ref_id("A").instant().format(PromQueryFormat.TABLE)
+    query = (
+        prometheus.Dataquery()
+        .expr(chosen(expression, DATABASE_LABEL))
+        .ref_id("A")
+        .instant()
+        .format(PromQueryFormat.TABLE)
+    )
     return _table(title, description, unit, width).datasource(PROMETHEUS).with_target(query.datasource(PROMETHEUS))
 
 

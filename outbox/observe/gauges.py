@@ -1,29 +1,16 @@
-"""Numbers of the whole database, shown by one process, by a lease of its own. outbox.gauges() says them."""
+"""Numbers of the whole database as outbox.gauges() says them: what each is, and those that were read last."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import psycopg
-import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from outbox.database.connect import WorkerConnection
-from outbox.deliver.connections import Connections, describe
-
-READ_EVERY_S: Final = 15.0  # as housekeeping counts
-READ_WITHIN_S: Final = 5.0  # each part; what takes longer is left out this time
-ANSWER_WITHIN_S: Final = READ_WITHIN_S + 2.0  # the server's own word comes first
 KEPT_S: Final = 60.0  # numbers that could not be read again are shown no longer than that
-
-
-PARTS: Final = ("queue", "bots", "dead_letters", "workers", "server")
 
 
 class Known(NamedTuple):
@@ -119,61 +106,3 @@ class DatabaseGauges(Collector):
 
     def describe(self) -> Iterable[Metric]:
         return []
-
-
-class Exporter:
-    """Reads them every 15 s while it holds the exporter's lease, over a connection of its own."""
-
-    def __init__(self, gauges: DatabaseGauges, connections: Connections, holder: str) -> None:
-        """`holder` names this process in outbox.housekeeping."""
-        self._gauges = gauges
-        self._connections = connections
-        self._holder = holder
-        self._connection: WorkerConnection | None = None
-        self._failing = False
-        self._log: Any = structlog.stdlib.get_logger("outbox")
-
-    async def read_for_ever(self) -> None:
-        """Runs until cancelled; the connection is closed then."""
-        try:
-            while True:
-                try:
-                    await self._read()
-                    self._failing = False
-                except (psycopg.Error, OSError, TimeoutError) as error:
-                    await self._lose(error)
-                await asyncio.sleep(READ_EVERY_S)
-        finally:
-            if self._connection is not None:
-                await self._connection.close()
-
-    async def _read(self) -> None:
-        if self._connection is None:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                self._connection = await self._connections.connect_alone()
-        [(is_ours,)] = await self._ask(self._connection, "SELECT outbox.may_export(%s)", [self._holder])
-        if not is_ours:
-            self._gauges.drop()
-            return
-        for part in PARTS:
-            query = "SELECT name, labels, value FROM outbox.gauges(%s)"
-            with contextlib.suppress(psycopg.errors.QueryCanceled):
-                self._gauges.take(part, await self._ask(self._connection, query, [part]))
-
-    async def _ask(self, connection: WorkerConnection, query: str, parameters: list[str]) -> list[Any]:
-        async with asyncio.timeout(ANSWER_WITHIN_S), connection.transaction():
-            # Of the transaction: a pooler may stand between.
-            await connection.execute(
-                "SELECT set_config('statement_timeout', %s, true)", [str(round(READ_WITHIN_S * 1000))]
-            )
-            cursor = await connection.execute(query, parameters)
-            return await cursor.fetchall()
-
-    async def _lose(self, error: BaseException) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error, OSError):
-                await self._connection.close()
-            self._connection = None
-        if not self._failing:
-            self._log.warning("the numbers of /metrics could not be read, and are tried again", error=describe(error))
-        self._failing = True

@@ -1,4 +1,4 @@
-"""What one process tells a monitor: its worker's metrics, the database's numbers when it keeps house, its health."""
+"""What one process tells a monitor: its worker's metrics, its health, the database's numbers if it is the exporter."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from outbox.deliver.connections import AnswerLostError, Connections, DatabaseAwa
 from outbox.deliver.events import Emit, Event
 from outbox.deliver.worker import Worker
 from outbox.observe.door import serve
-from outbox.observe.gauges import DatabaseGauges, Exporter
+from outbox.observe.exporter import Exporter
+from outbox.observe.gauges import DatabaseGauges
 from outbox.observe.health import Check, ClaimHealth
 from outbox.observe.metrics import WorkerMetrics
+from outbox.observe.names import BUILD
 from outbox.observe.worker_state import WorkerState
 from outbox.settings import Address
 
@@ -32,7 +34,7 @@ class Monitor:
         self.registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self.registry.register(collector)
-        Info("outbox_build", "Version of outbox.", registry=self.registry).info(
+        Info("outbox_build", BUILD, registry=self.registry).info(
             {"version": metadata.version("outbox"), "worker": name}
         )
         self._metrics = WorkerMetrics(self.registry)

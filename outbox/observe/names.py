@@ -1,9 +1,9 @@
-"""Every metric with its kind, labels and help: what /metrics of a worker that keeps house can show."""
+"""Every metric with its kind, labels and help: what /metrics of a worker that is the exporter can show."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
@@ -12,9 +12,11 @@ from outbox.observe.gauges import KNOWN
 from outbox.observe.metrics import WorkerMetrics
 from outbox.observe.worker_state import WorkerState
 
+BUILD: Final = "1, with the version of outbox and the name of this process."
+
 
 class Named(NamedTuple):
-    """One metric. `source`: worker, each shows its own; database, shown by the process that keeps house."""
+    """One metric. `source`: worker, each shows its own; database, shown by the exporter."""
 
     name: str
     kind: str
@@ -47,6 +49,7 @@ def all_names() -> Iterator[Named]:
             label for label in (metric.samples[0].labels if metric.samples else ()) if label != "le"
         )
         yield Named(name, metric.type, given, metric.documentation, "worker")
+    yield Named("outbox_build_info", "gauge", ("version", "worker"), BUILD, "worker")
     for name, known in KNOWN.items():
         kind = "counter" if name.endswith("_total") else "gauge"
         yield Named(f"outbox_{name}", kind, known.labels, known.text, "database")

@@ -50,6 +50,10 @@ class Simulator:
         """Every call in order of arrival."""
         return list(await self._get("log"))
 
+    async def faults(self) -> list[dict[str, Any]]:
+        """The rules, with how often each was hit."""
+        return list(await self._get("faults"))
+
     async def add_faults(self, rules: list[dict[str, Any]]) -> None:
         """Make it answer by these rules from now on; see docs/simulator.md."""
         async with self._session.post(f"{self.url}/_sim/faults", json=rules) as answer:

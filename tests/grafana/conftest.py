@@ -8,31 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry
-
-from outbox.observe.gauges import KNOWN
-from outbox.observe.metrics import WorkerMetrics
+from outbox.observe.names import all_names
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DASHBOARDS: Final = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
-# prometheus-client's own, and those that a worker's state says at a scrape.
-ALWAYS: Final = frozenset(
-    {
-        "up",
-        "process_cpu_seconds_total",
-        "process_resident_memory_bytes",
-        "outbox_build_info",
-        "outbox_pool_connections",
-        "outbox_pool_waiting",
-        "outbox_pool_wait_seconds_total",
-        "outbox_reconnects_total",
-        "outbox_reconnects_failed_total",
-        "outbox_results_waiting",
-        "outbox_spool_results",
-        "outbox_oldest_result_seconds",
-        "outbox_spool_is_full",
-    }
-)
+# Of Prometheus and of prometheus-client.
+OTHERS: Final = frozenset({"up", "process_cpu_seconds_total", "process_resident_memory_bytes"})
 
 
 def panels(path: Path) -> Iterator[dict[str, Any]]:
@@ -53,15 +34,8 @@ def names(expression: str) -> set[str]:
 
 def known_names() -> set[str]:
     """Every name that /metrics can show."""
-    registry = CollectorRegistry()
-    WorkerMetrics(registry)
-    found = set(ALWAYS) | {f"outbox_{name}" for name in KNOWN}
-    for metric in registry.collect():
-        match metric.type:
-            case "counter":
-                found.add(f"{metric.name}_total")
-            case "histogram":
-                found |= {f"{metric.name}_{part}" for part in ("bucket", "count", "sum")}
-            case _:
-                found.add(metric.name)
+    found = set(OTHERS)
+    for metric in all_names():
+        parts = ("_bucket", "_count", "_sum") if metric.kind == "histogram" else ("",)
+        found |= {metric.name + part for part in parts}
     return found

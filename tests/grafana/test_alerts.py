@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from outbox.observe.thresholds import read_thresholds
 from tests.grafana.conftest import ROOT, known_names, names
 
 RULES = ROOT / "grafana" / "alerts" / "outbox.yml"
-TESTS = ROOT / "grafana" / "alert_tests" / "outbox.yml"
+TESTS = sorted((ROOT / "grafana" / "alert_tests").glob("*.yml"))
 
 
 def rules() -> list[dict[str, Any]]:
@@ -32,7 +33,11 @@ def promtool() -> str:
     return found
 
 
-@pytest.mark.parametrize("arguments", [("check", "rules", str(RULES)), ("test", "rules", str(TESTS))], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [("check", "rules", str(RULES)), *(("test", "rules", str(path)) for path in TESTS)],
+    ids=lambda arguments: f"{arguments[0]} {Path(arguments[2]).name}",
+)
 def test_promtool_finds_nothing(promtool: str, arguments: tuple[str, ...]) -> None:
     done = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -40,7 +45,7 @@ def test_promtool_finds_nothing(promtool: str, arguments: tuple[str, ...]) -> No
 
 def test_each_alert_has_a_test_that_fires_and_one_that_must_not() -> None:
     fires: dict[str, set[bool]] = {}
-    for test in yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]:
+    for test in (test for path in TESTS for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]):
         for one in test["alert_rule_test"]:
             fires.setdefault(one["alertname"], set()).add(bool(one["exp_alerts"]))
     assert fires == {rule["alert"]: {True, False} for rule in rules()}

@@ -39,7 +39,7 @@ def test_an_import_needs_no_edit(path: Path) -> None:
     assert dashboard["uid"].startswith("outbox-")
     assert dashboard["__inputs"] == []
     variables = {variable["name"] for variable in dashboard["templating"]["list"]}
-    assert variables == {"datasource", "bot"}
+    assert variables == {"datasource", "bot"} | ({"job"} if expressions(path) else set())
     assert [link["tags"] for link in dashboard["links"]] == [["outbox"]]
     for panel in panels(path):
         assert panel["datasource"]["uid"] == "${datasource}", panel["title"]

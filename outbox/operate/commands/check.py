@@ -87,7 +87,7 @@ def _told(row: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
         "subject": row["subject"],
         "value": row["value"],
         "summary": in_words(alert["summary"], value=row["value"], subject=row["subject"]),
-        "runbook": f"docs/runbook.md#{row['alert'].lower()}",
+        "runbook": f"{values['general']['runbook']}#{row['alert'].lower()}",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -66,6 +67,13 @@ def test_an_alert_says_what_is_wrong_and_where_to_read_on(rule: dict[str, Any]) 
     ]
     assert anchor in headings
     assert names(rule["expr"]) <= known_names()
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_an_alert_keeps_databases_apart(rule: dict[str, Any]) -> None:
+    aggregations = re.findall(r"\b(?:sum|max|min|group)\b(?: by \(job\b)?", rule["expr"])
+    assert aggregations
+    assert [one for one in aggregations if not one.endswith("by (job")] == []
 
 
 def runbook() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -51,6 +52,14 @@ def test_an_import_needs_no_edit(path: Path) -> None:
 def test_no_panel_asks_for_a_metric_that_nobody_shows(path: Path) -> None:
     unknown = {name for expression in expressions(path) for name in names(expression)} - known_names()
     assert not unknown
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_metric_is_asked_of_the_chosen_databases_only(path: Path) -> None:
+    for expression in expressions(path):
+        asked = re.findall(r"\b(?:outbox|process)_[a-z_]+", expression)
+        assert asked
+        assert expression.count('{job=~"$job"') == len(asked) + expression.count("up{"), expression
 
 
 def test_no_two_dashboards_share_an_address() -> None:

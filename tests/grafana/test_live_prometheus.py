@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -99,8 +99,6 @@ async def test_every_query_of_every_panel_shows_something_and_every_alert_can_be
         await monitored.ask(rule["expr"])
         unknown |= {name for name in names(rule["expr"]) if not await monitored.ask(f"count({name})")}
     assert unknown - set(EMPTY_WHEN_WELL) == set()
-
-
-async def test_nothing_critical_fires_for_a_few_failures(monitored: Prometheus) -> None:
-    firing: dict[str, Any] = await monitored.firing()
+    # Made once, because it takes half a minute: a few failures wake nobody up.
+    firing = await monitored.firing()
     assert "critical" not in firing.values(), firing

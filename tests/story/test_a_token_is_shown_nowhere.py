@@ -20,7 +20,7 @@ from tests.conftest import Database
 
 SECRET = "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0"
 PASSWORD = "correct-horse-battery"
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 FAULTS: list[dict[str, Any]] = [
     {"match": {"chat": 1}, "effect": "status", "status": 502, "body": "html"},
     {"match": {"chat": 2}, "effect": "status", "status": 200, "body": "truncated"},

@@ -50,12 +50,23 @@ def _held(gauge: str, labels: str = "", matches: str = "", *, least: bool = Fals
     return f"{'min' if least else 'max'}{by}(last_over_time({selector}[{HELD}]))"
 
 
+def _slow(v: Values, _: Values) -> str:
+    window = _window(v["window_s"])
+    quick = f'sum by (bot) (rate(outbox_call_seconds_bucket{{le="{v["longer_than"]}"}}[{window}]))'
+    calls = f"outbox_call_seconds_count[{window}]"
+    return (
+        f"1 - {quick} / sum by (bot) (rate({calls})) > {v['share']}"
+        f" and sum by (bot) (increase({calls})) >= {v['least_calls']}"
+    )
+
+
 EXPRESSIONS: Final[Mapping[str, Callable[[Values, Values], str]]] = {
     "DeliveryFailing": _burns,
     "DeliveryDegraded": _burns,
     "TooManyRequests": lambda v, _: (
         f"sum by (bot) (increase(outbox_too_many_requests_total[{_window(v['window_s'])}])) > 0"
     ),
+    "CallsSlow": _slow,
     "BotFlooded": lambda v, _: f"{_held('flooded_chats', 'bot')} >= {v['chats']}",
     "CriticalMessageWaits": lambda v, _: (
         _held("queue_oldest_age_seconds", "bot", f'priority="{v["priority"]}"') + f" > {v['age_s']}"

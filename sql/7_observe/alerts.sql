@@ -97,6 +97,18 @@ BEGIN
              ORDER BY x.answered_at DESC LIMIT 100000) a
      GROUP BY a.bot;
 
+    RETURN QUERY
+    SELECT 'CallsSlow', c.bot,
+           c.slow > outbox.threshold(p_values, 'CallsSlow', 'share') * c.calls
+           AND c.calls >= outbox.threshold(p_values, 'CallsSlow', 'least_calls'), c.slow / c.calls::float8
+      FROM (SELECT a.bot, count(*) AS calls,
+                   count(*) FILTER (WHERE a.answered_at - a.started_at
+                                          > make_interval(secs => outbox.threshold(p_values, 'CallsSlow', 'longer_than'))) AS slow
+              FROM (SELECT x.bot, x.started_at, x.answered_at FROM outbox.attempt x
+                     WHERE x.answered_at > v_now - make_interval(secs => outbox.threshold(p_values, 'CallsSlow', 'window_s'))
+                     ORDER BY x.answered_at DESC LIMIT 100000) a
+             GROUP BY a.bot) c;
+
     FOREACH v_alert IN ARRAY v_failing LOOP
         RETURN QUERY
         SELECT v_alert, s.bot,

@@ -46,6 +46,8 @@ def test_a_critical_one_exits_with_2_and_comes_first(db: Database, outbox: Any) 
 
 def test_a_duty_that_never_ran_fires(db: Database, outbox: Any) -> None:
     db.execute(QUIET)
+    assert outbox("check", "alerts").code == 0
+    db.execute("UPDATE outbox.release SET applied_at = applied_at - interval '1 day'")
     result = outbox("check", "alerts")
     assert result.code == 1
     assert "HousekeepingStale" in result.out

@@ -71,6 +71,8 @@ def test_each_alert_is_asked_but_those_that_only_a_scrape_sees(db: Database, out
     asked = set(json.loads(outbox("check", "alerts", "--json").out)["asked"])
     values = read_thresholds()
     assert set(values) - {"general"} - asked == {"SpoolFull", "DatabaseAway", "ExporterMissing"}
+    rows = db.execute("SELECT alert FROM outbox.check_alerts(%s::jsonb)", [json.dumps(values)])
+    assert {alert for (alert,) in rows} == asked
 
 
 def test_a_login_that_may_only_read_may_ask(db: Database) -> None:

@@ -60,6 +60,15 @@ def _slow(v: Values, _: Values) -> str:
     )
 
 
+# Each part of outbox.gauges() is read by itself, and may be missing by itself.
+ONE_OF_EACH_PART: Final = (
+    "queue_messages",
+    "slots_total",
+    "dead_letters_expiring",
+    "workers_alive",
+    "snapshot_age_seconds",
+)
+
 EXPRESSIONS: Final[Mapping[str, Callable[[Values, Values], str]]] = {
     "DeliveryFailing": _burns,
     "DeliveryDegraded": _burns,
@@ -73,13 +82,13 @@ EXPRESSIONS: Final[Mapping[str, Callable[[Values, Values], str]]] = {
     ),
     "BacklogNotDraining": lambda v, _: (
         f"{_held('backlog_seconds', 'bot')} > {v['backlog_s']} and {_held('backlog_seconds', 'bot')} >"
-        f" {1 - v['shrinks_by']:.6g} * max by (bot) (last_over_time(outbox_backlog_seconds[{HELD}]"
-        f" offset {_window(v['window_s'])}))"
+        f" {1 - v['shrinks_by']:.6g} * max by (bot) (max_over_time(outbox_backlog_seconds[{_window(v['window_s'])}]))"
     ),
     "DelayExpected": lambda v, _: (
         _held("expected_delay_seconds", "bot, priority", f'priority=~"[0-{v["priority"]}]"') + f" > {v['delay_s']}"
     ),
-    "BreakerOpen": lambda v, _: _held("breaker_state", "bot", 'state="open"') + " == 1",
+    # In a lasting outage it is half-open again and again, for as long as a probe takes to fail.
+    "BreakerOpen": lambda v, _: _held("breaker_state", "bot", 'state="closed"', least=True) + " == 0",
     "BotUnauthorised": lambda v, _: _held("bot_paused", "bot", 'by="bot_token"') + " == 1",
     "BotPaused": lambda v, _: _held("bot_paused", "bot, by", 'by=~"operator|telegram"') + " == 1",
     "SuppressionSpike": lambda v, _: (
@@ -103,7 +112,11 @@ EXPRESSIONS: Final[Mapping[str, Callable[[Values, Values], str]]] = {
         for duty in ("measure", "make_partitions", "drop_history", "repair", "count_astray")
     ),
     "HousekeepingFailing": lambda v, _: _held("housekeeping_failing", "duty") + " == 1",
-    "WakeupsRepaired": lambda v, _: f"max(increase(outbox_wakeups_repaired_total[{_window(v['window_s'])}])) > 0",
+    # Over all who showed it: who repairs has often just become the exporter, and its own series begins after that.
+    "WakeupsRepaired": lambda v, _: (
+        f"max(max_over_time(outbox_wakeups_repaired_total[{_window(v['window_s'])}]))"
+        f" - min(min_over_time(outbox_wakeups_repaired_total[{_window(v['window_s'])}])) > 0"
+    ),
     "PartitionsMissing": lambda v, _: f"{_held('partitions_ahead', 'table', least=True)} < {v['days']}",
     "SnapshotHeld": lambda v, _: f"{_held('snapshot_age_seconds')} > {v['age_s']}",
     "DeadLettersExpiring": lambda v, _: _held("dead_letters_expiring") + " > 0",
@@ -112,7 +125,9 @@ EXPRESSIONS: Final[Mapping[str, Callable[[Values, Values], str]]] = {
         f"sum by (instance) (increase(outbox_database_failures_total[{_window(v['window_s'])}])) > {v['failures']}"
     ),
     "ExporterMissing": lambda v, _: (
-        "group(outbox_build_info) unless " + _held("workers_alive") + " or absent(outbox_build_info)"
+        "group(last_over_time(outbox_build_info[1h])) unless ("
+        + " and ".join(_held(gauge) for gauge in ONE_OF_EACH_PART)
+        + ") or absent(outbox_build_info)"
     ),
 }
 

@@ -45,9 +45,10 @@ def dashboard(general: dict[str, Any]) -> str:
             ),
             number(
                 "Limit used",
-                "Slots given, of those that the limits allow.",
+                "Slots given, of those that the limits allow. An album counts as one here, and takes several.",
                 "percentunit",
-                'sum(rate(outbox_slots_total{bot=~"$bot"}[5m]))'
+                'sum(sum by (bot) (rate(outbox_slots_total{bot=~"$bot"}[5m]))'
+                " and on (bot) outbox_limit_messages_per_second)"
                 ' / sum(max by (bot) (outbox_limit_messages_per_second{bot=~"$bot"}))',
                 steps=((None, "green"), (0.98, "orange")),
             ),
@@ -100,7 +101,7 @@ def dashboard(general: dict[str, Any]) -> str:
             row("Telegram"),
             lines(
                 "Limit and use",
-                "Slots given a second, beside the limit as it is set and what floods have left of it.",
+                "Slots given a second (one for an album), the limit as it is set, and what floods have left of it.",
                 "mps",
                 ('sum by (bot) (rate(outbox_slots_total{bot=~"$bot"}[$__rate_interval]))', "{{bot}}"),
                 ('max by (bot) (outbox_limit_messages_per_second{bot=~"$bot"})', "limit of {{bot}}"),

@@ -38,7 +38,7 @@ def make(
         .query(
             "SELECT bot FROM outbox.bot ORDER BY bot"
             if sql
-            else f'label_values(outbox_slots_total{{{DATABASE_LABEL}=~"${DATABASE_LABEL}"}}, bot)'
+            else f'label_values(outbox_slots_total{{{DATABASE_LABEL}="${DATABASE_LABEL}"}}, bot)'
         )
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.ALPHABETICAL_ASC)
@@ -56,7 +56,9 @@ def make(
         .time(since, "now")
         .timezone("browser")
         .tooltip(DashboardCursorSync.CROSSHAIR)
-        .with_variable(dashboard.DatasourceVariable("datasource").label("Data from").type(source))
+        .with_variable(
+            dashboard.DatasourceVariable("postgres" if sql else "datasource").label("Data from").type(source)
+        )
     )
     if not sql:
         built = built.with_variable(
@@ -66,9 +68,6 @@ def make(
             .query(f"label_values(outbox_build_info, {DATABASE_LABEL})")
             .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
             .sort(VariableSort.ALPHABETICAL_ASC)
-            .multi(True)
-            .include_all(True)
-            .all_value(".*")
         )
     built = built.with_variable(bots).link(
         dashboard.DashboardLink("outbox")

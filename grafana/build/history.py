@@ -81,7 +81,7 @@ def dashboard() -> str:
             sql_rows(
                 "Why calls failed",
                 "By bot, error class and outcome, the most frequent first.",
-                "short",
+                "none",
                 "SELECT bot, error_class, outcome, count(*) AS calls, max(answered_at) AS last_at,"
                 " (array_agg(left(error_text, 100) ORDER BY answered_at DESC))[1] AS last_text"
                 f" {CALLS} AND outcome <> 'sent' GROUP BY 1, 2, 3 ORDER BY calls DESC LIMIT 50",
@@ -93,14 +93,15 @@ def dashboard() -> str:
                 "Messages that ended without being sent: expired, cancelled, superseded, discarded.",
                 "short",
                 "SELECT $__timeGroupAlias(finished_at, $__interval), status AS metric, count(*) AS messages"
-                " FROM outbox.history WHERE $__timeFilter(finished_at) AND status <> 'sent'"
+                " FROM outbox.history WHERE $__timeFilter(finished_at)"
+                " AND status IN ('expired', 'cancelled', 'superseded', 'discarded')"
                 f" AND {OF_BOTS} GROUP BY 1, 2 ORDER BY 1",
                 stacked=True,
             ),
             sql_rows(
                 "What waits",
                 "By bot and priority, with the delay of a message inserted now.",
-                "short",
+                "none",
                 "SELECT d.bot, d.priority, d.due, d.scheduled, d.retrying, d.oldest_age_s, p.expected_delay_s,"
                 " p.backlog_s, p.waits_for FROM outbox.depth d JOIN outbox.pressure p USING (bot, priority)"
                 f" WHERE d.{OF_BOTS} ORDER BY d.bot, d.priority",
@@ -108,14 +109,14 @@ def dashboard() -> str:
             sql_rows(
                 "Dead letters by class",
                 "By bot and error class, with one of them.",
-                "short",
+                "none",
                 "SELECT bot, error_class, status, count, first_at, last_at, sample_id, left(sample_text, 100) AS sample"
                 f" FROM outbox.dead_letter_groups() WHERE {OF_BOTS} ORDER BY count DESC LIMIT 50",
             ),
             sql_rows(
                 "Broadcasts",
                 "Tags of which something waits or was sent lately.",
-                "short",
+                "none",
                 "SELECT tag, bot, accepted, waiting, sent, dead, progress, ended_per_s, eta_at FROM outbox.broadcasts"
                 f" WHERE {OF_BOTS} ORDER BY last_finished_at DESC NULLS FIRST LIMIT 50",
             ),
@@ -123,33 +124,33 @@ def dashboard() -> str:
             sql_rows(
                 "Limits",
                 "What each bot's limits are and leave, its pauses and its breaker.",
-                "short",
+                "none",
                 "SELECT bot, rate, rate_window_s, tokens_active, tokens_free, next_slot_at, paused_until,"
                 f" paused_reason, stopped, unauthorised, breaker, breaker_reason FROM outbox.limits WHERE {OF_BOTS}",
             ),
             sql_rows(
                 "Workers",
                 "Each with its heartbeat.",
-                "short",
+                "none",
                 "SELECT name, state, bots, host, version, started_at, heartbeat_at FROM outbox.workers"
                 " ORDER BY heartbeat_at DESC LIMIT 50",
             ),
             sql_rows(
                 "Housekeeping",
                 "When each duty ran, and its error if it failed.",
-                "short",
+                "none",
                 "SELECT duty, holder, last_run_at, runs, last_error, wakeups_repaired FROM outbox.housekeeping",
             ),
             sql_rows(
                 "Findings",
                 "What must not be: messages in no state or in two, missing wakeups. Above 0 means a bug.",
-                "short",
+                "none",
                 "SELECT name, found, at FROM outbox.finding ORDER BY name",
             ),
             sql_rows(
                 "Audit",
                 "What operators did.",
-                "short",
+                "none",
                 "SELECT at, who, what, filter, count FROM outbox.audit WHERE $__timeFilter(at)"
                 " ORDER BY at DESC LIMIT 100",
             ),

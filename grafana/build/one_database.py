@@ -10,8 +10,8 @@ _AGGREGATION: Final = re.compile(r"\b(sum|max|min|group)(?: by \(([a-z_, ]*)\) )
 
 
 def chosen(expression: str, label: str) -> str:
-    """Return PromQL that asks only for the databases chosen in the dashboard's variable of that name."""
-    matcher = f'{label}=~"${label}"'
+    """Return PromQL that asks only for the database chosen in the dashboard's variable of that name."""
+    matcher = f'{label}="${label}"'
 
     def fill(found: re.Match[str]) -> str:
         return f"{found[0]}{matcher}," if found[1] else f"{found[0]}{{{matcher}}}"

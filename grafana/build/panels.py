@@ -30,7 +30,8 @@ from grafana.build.one_database import chosen
 from outbox.observe.thresholds import read_thresholds
 
 PROMETHEUS: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
-POSTGRES: Final = DataSourceRef(type_val="grafana-postgresql-datasource", uid="${datasource}")
+# Another variable: links between dashboards take their variables along.
+POSTGRES: Final = DataSourceRef(type_val="grafana-postgresql-datasource", uid="${postgres}")
 HEIGHT: Final = 8
 DATABASE_LABEL: Final = read_thresholds()["general"]["database_label"]
 LETTERS: Final = "ABCDEFGHIJ"

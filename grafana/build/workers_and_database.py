@@ -49,7 +49,8 @@ def dashboard() -> str:
                 "Wakeups repaired",
                 "Missing wakeups that repair filed in this time. Above 0 is a bug.",
                 "short",
-                "max(increase(outbox_wakeups_repaired_total[$__range]))",
+                "max(max_over_time(outbox_wakeups_repaired_total[$__range]))"
+                " - min(min_over_time(outbox_wakeups_repaired_total[$__range]))",
                 steps=GOOD_BAD,
             ),
             number(
@@ -104,7 +105,7 @@ def dashboard() -> str:
             ),
             lines(
                 "Age of the oldest result",
-                "How old the oldest result of the last flush was at its end.",
+                "Of the results that the database does not know of yet.",
                 "s",
                 ("outbox_oldest_result_seconds", "{{instance}}"),
             ),

@@ -144,9 +144,9 @@ class Claims:
                 )
             )
             launch(lane)
-        self._forget(settlements, set(closing[14] or ()))
+        settled = self._forget(settlements, set(closing[14] or ()))
         ask_again_s: float | None = closing[13]
-        self._emit(ClaimDone(answered_s - asked_s, len(claimed), wanted, len(settlements), ask_again_s))
+        self._emit(ClaimDone(answered_s - asked_s, len(claimed), wanted, settled, ask_again_s))
         if self._mood.note(len(claimed), wanted, ask_again_s):
             await self._change_mood()
         return self._delay_s(wanted, ask_again_s)
@@ -173,10 +173,11 @@ class Claims:
             [(clock_at_s,)] = await self._connections.call("SELECT extract(epoch FROM outbox.clock())::float8")
             self._clock.observe(clock_at_s, asked_s, self._clock.now_s())
 
-    def _forget(self, brought: list[Settlement], settled: set[str]) -> None:
+    def _forget(self, brought: list[Settlement], settled: set[str]) -> int:
         done = {id(one) for one in brought if one.bot in settled}
         if done:
             self._settlements = [one for one in self._settlements if id(one) not in done]
+        return len(done)
 
     def _drop_old(self) -> None:
         oldest_s = self._clock.now_s() - SETTLEMENT_LIFE_S

@@ -1,6 +1,7 @@
 """Results go back to the database, in batches. While it is away they are kept, in the spool too, and tried again."""
 
 import asyncio
+import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -69,7 +70,9 @@ class Completion:
     @property
     def oldest_s(self) -> float:
         """Age of the oldest of them; 0 where there is none."""
-        firsts = [*self._batch[:1], *([self._results[0]] if self._results else ())]
+        firsts = [*self._batch[:1]]
+        with contextlib.suppress(IndexError):  # a scrape is another thread
+            firsts.append(self._results[0])
         return max((self._now() - result.ended_s for result in firsts), default=0.0)
 
     @property

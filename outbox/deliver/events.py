@@ -26,7 +26,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDone:
-    """One call of outbox.claim: how long it took, how many lanes it gave of those wanted."""
+    """One call of outbox.claim: how long it took, how many lanes it gave of those wanted, settlements it applied."""
 
     duration_s: float
     lanes: int

@@ -1,9 +1,11 @@
-"""The one process that shows the numbers of the whole database: it holds a lease, and reads them every 15 s."""
+"""The one process that shows the numbers of the whole database: it is scraped, holds a lease, reads them every 15 s."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
@@ -16,38 +18,69 @@ from outbox.observe.gauges import DatabaseGauges
 READ_EVERY_S: Final = 15.0  # as housekeeping counts
 READ_WITHIN_S: Final = 5.0  # each part; what takes longer is left out this time
 ANSWER_WITHIN_S: Final = READ_WITHIN_S + 2.0  # the server's own word comes first
-PARTS: Final = ("queue", "bots", "dead_letters", "workers", "server")
+SCRAPED_WITHIN_S: Final = 150.0  # whom nobody asks shows nothing: two scrapes of a slow monitor
+PARTS: Final = ("queue", "bots", "dead_letters", "chats", "workers", "server")
 
 
 class Exporter:
-    """Reads them every 15 s while it holds the exporter's lease, over a connection of its own meanwhile."""
+    """Reads them while it holds the exporter's lease, over a connection of its own meanwhile.
 
-    def __init__(self, gauges: DatabaseGauges, connections: Connections, holder: str) -> None:
+    Only a process that is scraped takes part: the numbers would be nobody's where /metrics cannot be reached.
+    """
+
+    def __init__(
+        self,
+        gauges: DatabaseGauges,
+        connections: Connections,
+        holder: str,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`holder` names this process in outbox.housekeeping."""
+        self._now = now
+        self._scraped_s = float("-inf")
+        self._scraped = asyncio.Event()
+        self._holds = False
         self._gauges = gauges
         self._connections = connections
         self._holder = holder
         self._connection: WorkerConnection | None = None
         self._failing = False
+        self._slow: set[str] = set()
         self._log: Any = structlog.stdlib.get_logger("outbox")
 
     async def read_for_ever(self) -> None:
-        """Runs until cancelled; the connection is closed then."""
-        try:
-            while True:
-                try:
-                    await self._read()
-                    self._failing = False
-                except (DatabaseAwayError, AnswerLostError, psycopg.Error, OSError) as error:
-                    await self._lose(error)
-                await asyncio.sleep(READ_EVERY_S)
-        finally:
-            await self._close()
+        """Runs until cancelled; leave() after that."""
+        while True:
+            if self._now() - self._scraped_s > SCRAPED_WITHIN_S:
+                await self.leave()
+                self._scraped.clear()
+                await self._scraped.wait()
+            try:
+                await self._read()
+                self._failing = False
+            except Exception as error:  # whatever it is: the next read is another one
+                await self._lose(error)
+            await asyncio.sleep(READ_EVERY_S)
+
+    def note_scrape(self) -> None:
+        """Somebody reads /metrics of this process."""
+        self._scraped_s = self._now()
+        self._scraped.set()
+
+    async def leave(self) -> None:
+        """Show nothing more, and let the next process begin at once."""
+        self._gauges.drop()
+        await self._close()
+        if self._holds:
+            self._holds = False
+            with contextlib.suppress(DatabaseAwayError, AnswerLostError, psycopg.Error, OSError):
+                await self._connections.call("SELECT outbox.end_export(%s)", [self._holder], timeout_s=READ_WITHIN_S)
 
     async def _read(self) -> None:
         [(is_ours,)] = await self._connections.call(
             "SELECT outbox.may_export(%s)", [self._holder], timeout_s=READ_WITHIN_S
         )
+        self._holds = is_ours
         if not is_ours:
             self._gauges.drop()
             await self._close()
@@ -57,8 +90,18 @@ class Exporter:
                 self._connection = await self._connections.connect_alone()
         for part in PARTS:
             query = "SELECT name, labels, value FROM outbox.gauges(%s)"
-            with contextlib.suppress(psycopg.errors.QueryCanceled):
-                self._gauges.take(part, await self._ask(self._connection, query, [part]))
+            try:
+                rows = await self._ask(self._connection, query, [part])
+                # In a thread: a thousand bots have 40,000 of them.
+                await asyncio.to_thread(self._gauges.take, part, rows)
+                self._slow.discard(part)
+            except psycopg.errors.QueryCanceled:
+                self._note_slow(part)
+
+    def _note_slow(self, part: str) -> None:
+        if part not in self._slow:
+            self._log.warning("a part of the numbers of /metrics took too long, and is missing", part=part)
+        self._slow.add(part)
 
     async def _ask(self, connection: WorkerConnection, query: str, parameters: list[str]) -> list[Any]:
         async with asyncio.timeout(ANSWER_WITHIN_S), connection.transaction():

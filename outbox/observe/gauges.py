@@ -27,20 +27,20 @@ KNOWN: Final[Mapping[str, Known]] = {
     "queue_measured_seconds": Known("How long ago housekeeping counted what waits."),
     "expected_delay_seconds": Known("How long a message inserted now would wait.", ("bot", "priority")),
     "backlog_seconds": Known("Until all that is due at this priority or better is sent.", ("bot", "priority")),
-    "messages_accepted_total": Known("Messages written to the outbox since the first count.", ("bot",)),
+    "messages_accepted_total": Known("Messages written to the outbox since the first count; never less.", ("bot",)),
     "messages_ended_total": Known(
         "Messages that ended, by how; status dead or uncertain: became a dead letter, each time.",
         ("bot", "status", "error_class"),
     ),
     "limit_messages_per_second": Known("The bot's limit as set; none without one.", ("bot",)),
     "limit_active_messages_per_second": Known("What floods have left of it.", ("bot",)),
-    "slots_total": Known("Slots given of the bot's limit.", ("bot",)),
-    "flooded_chats": Known("Chats that answered 429 within the last 60 s.", ("bot",)),
+    "slots_total": Known("Calls for which the bot's limit gave a slot. An album is one call.", ("bot",)),
+    "flooded_chats": Known("Different chats that answered 429 within the last 60 s.", ("bot",)),
     "bot_paused": Known("1: the bot sends nothing, by whose word.", ("bot", "by")),
     "bot_workers": Known("Living workers that serve the bot.", ("bot",)),
     "breaker_state": Known("1 for the state that the breaker is in.", ("bot", "state")),
     "breaker_changes_last_hour": Known("How often the breaker went into a state within the last hour.", ("bot", "to")),
-    "dead_letters": Known("Messages that need a person.", ("bot", "status", "error_class")),
+    "dead_letters": Known("Messages that need a person, of the newest 100,000.", ("bot", "status", "error_class")),
     "dead_letters_expiring": Known("Dead letters that retention takes within 7 days."),
     "suppressed_chats": Known("Chats that nothing is sent to, because they do not want or do not exist."),
     "suppressed_chats_last_hour": Known("Chats suppressed within the last hour."),
@@ -48,8 +48,10 @@ KNOWN: Final[Mapping[str, Known]] = {
     "workers_alive": Known("Workers whose lease runs."),
     "workers_lost_last_hour": Known("Workers that went without a word within the last hour."),
     "worker_oldest_heartbeat_seconds": Known("Age of the oldest heartbeat of a living worker."),
-    "lanes_in_flight": Known("Chats with a message on its way."),
-    "lanes_without_worker": Known("Of these, chats whose worker is gone."),
+    "lanes_in_flight": Known("Chats with a message on its way. Not shown once outbox.chat is beyond 64 MB."),
+    "lanes_without_worker": Known(
+        "Of these, chats whose worker is gone. Once outbox.chat is beyond 64 MB: as of the last repair, each 5 min."
+    ),
     "housekeeping_age_seconds": Known("How long ago a duty of housekeeping ran.", ("duty",)),
     "housekeeping_failing": Known("1: the duty failed when it ran last.", ("duty",)),
     "wakeups_repaired_total": Known("Missing wakeups that repair had to file; above 0 means a bug."),
@@ -100,7 +102,7 @@ class DatabaseGauges(Collector):
         self._seen = {}
 
     def collect(self) -> Iterator[Metric]:
-        for read_s, families in self._parts.values():
+        for read_s, families in list(self._parts.values()):  # a scrape is another thread than a read
             if self._now() - read_s < KEPT_S:
                 yield from families
 

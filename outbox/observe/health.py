@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from outbox.deliver import events
 
-CLAIMED_WITHIN_S: Final = 30.0  # an idle worker claims every second, one that has no room once it has some
+CLAIMED_WITHIN_S: Final = 30.0  # an idle worker claims every second
 
 
 class Check(NamedTuple):
@@ -26,15 +26,21 @@ class ClaimHealth:
         self._now = now
         self._since_s = now()
         self._claimed_s: float | None = None
+        self._in_flight = 0
 
     def __call__(self, event: events.Event) -> None:
-        if isinstance(event, events.ClaimDone):
+        if isinstance(event, events.Claimed):
+            self._in_flight += 1
+        elif isinstance(event, events.Answered | events.GivenBack | events.Faulted):
+            self._in_flight -= 1
+        elif isinstance(event, events.ClaimDone):
             self._claimed_s = self._now()
 
     def check(self) -> Check:
-        """Whether the last claim is lately; a worker that has just begun is given time for its first."""
+        """Whether the last claim is lately, or messages are on their way, for which it may have to wait for room."""
         if self._claimed_s is None:
             is_young = self._now() - self._since_s < CLAIMED_WITHIN_S
             return Check("claiming", False, "has not claimed yet" if is_young else "has never claimed")
         age_s = self._now() - self._claimed_s
-        return Check("claiming", age_s < CLAIMED_WITHIN_S, f"claimed {age_s:.0f} s ago")
+        found = f"claimed {age_s:.0f} s ago, {self._in_flight} in flight"
+        return Check("claiming", age_s < CLAIMED_WITHIN_S or self._in_flight > 0, found)

@@ -36,6 +36,7 @@ class WorkerMetrics:
     def __init__(self, registry: CollectorRegistry, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._methods: dict[str, str] = {}
+        self._bots: set[str] = set()
         self._children: dict[tuple[Any, ...], Any] = {}
         self._exemplars: dict[Any, float] = {}
 
@@ -99,7 +100,7 @@ class WorkerMetrics:
                 priority = str(event.priority)
                 wait = self._child(self.queue_wait, event.bot, priority)
                 wait.observe(max(0.0, event.since_due_s - event.duration_s))
-                self._observe(self._child(self.end_to_end, event.bot, priority), event.since_due_s, event)
+                self._observe(self._child(self.end_to_end, event.bot, priority), max(0.0, event.since_due_s), event)
             case events.Waited():
                 self._note_call(event)
                 scope = "group" if event.chat_id.startswith(("-", "@")) else "private"
@@ -111,6 +112,8 @@ class WorkerMetrics:
             case events.Died():
                 self._note_failure(self.dead, event)
             case events.Claimed():
+                if event.bot not in self._bots:
+                    self._begin(event.bot)
                 self._child(self.claimed, event.bot).inc()
                 self._child(self.in_flight, event.bot).inc()
             case events.Faulted():
@@ -147,6 +150,12 @@ class WorkerMetrics:
                 self.spool_failures.inc()
             case _:
                 pass
+
+    def _begin(self, bot: str) -> None:
+        # increase() does not see a series begin: the first 429 must be a step from 0.
+        self._bots.add(bot)
+        for scope in ("private", "group"):
+            self._child(self.floods, bot, scope)
 
     def _note_call(self, event: events.Answered) -> None:
         self._child(self.in_flight, event.bot).dec()

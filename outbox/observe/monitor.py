@@ -42,6 +42,8 @@ class Monitor:
         self._gauges = DatabaseGauges()
         self.registry.register(self._gauges)
         self._also = also
+        self._exporter: Exporter | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     def __call__(self, event: Event) -> None:
         # Each alone: a fault in a metric must not cost a log line.
@@ -65,13 +67,22 @@ class Monitor:
         async def ready() -> Sequence[Check]:
             return [await _database(connections, digest), *([] if worker is None else [self._claims.check()])]
 
-        async with serve(address, self.registry, ready) as url:
-            reading = asyncio.create_task(Exporter(self._gauges, connections, holder).read_for_ever())
+        exporter = self._exporter = Exporter(self._gauges, connections, holder)
+        async with serve(address, self.registry, ready, exporter.note_scrape) as url:
+            self._reading = asyncio.create_task(exporter.read_for_ever())
             try:
                 yield url
             finally:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+                await self.leave()
+
+    async def leave(self) -> None:
+        """Let another process show the numbers of the database. The connections must still be open."""
+        if self._reading is None or self._exporter is None:
+            return
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        self._reading = None
+        await self._exporter.leave()
 
 
 async def _database(connections: Connections, digest: str) -> Check:

@@ -35,7 +35,10 @@ class WorkerState(Collector):
             "outbox_pool_wait_seconds", "Time that calls waited.", value=pool.get("requests_wait_ms", 0) / 1000
         )
         yield CounterMetricFamily(
-            "outbox_reconnects", "Connections made to the database.", value=pool.get("connections_num", 0)
+            "outbox_reconnects",
+            "Connections of the pool made so far, the first ones too.",
+            # psycopg_pool counts tries.
+            value=pool.get("connections_num", 0) - pool.get("connections_errors", 0),
         )
         yield CounterMetricFamily(
             "outbox_reconnects_failed", "Tries to connect that failed.", value=pool.get("connections_errors", 0)

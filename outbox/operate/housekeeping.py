@@ -78,7 +78,7 @@ class Housekeeper:
             (self._index_history, RETENTION_S, False),
             (self._measure, MEASURE_S, True),
             (self._repair, self._repair_every_s, True),
-            (self._count_astray, self._repair_every_s, False),
+            (self._count_astray, self._repair_every_s, True),
         ):
             job = self._scheduler.add_job(duty, "interval", seconds=every_s, jitter=int(every_s / 10))
             if at_once:

@@ -108,14 +108,17 @@ async def work_and_keep_house(
     async with _metrics(monitor, settings, worker.connections, worker, alone, say) as url:
         # Once signals are taken, which happens before anything is awaited: who reads this may send one.
         asyncio.get_running_loop().call_soon(ready, url)
-        await _work(worker, housekeeper, end_at_once)
+        await _work(worker, housekeeper, monitor, end_at_once)
 
 
-async def _work(worker: Worker, housekeeper: Housekeeper, end_at_once: Callable[[int], object]) -> None:
+async def _work(
+    worker: Worker, housekeeper: Housekeeper, monitor: Monitor, end_at_once: Callable[[int], object]
+) -> None:
     housekeeper.start()
 
     async def leave_house() -> None:
         await worker.until_stopping()
+        await monitor.leave()
         await housekeeper.stop()
 
     leaving = asyncio.create_task(leave_house())

@@ -40,8 +40,9 @@ BEGIN
                max(g.value) > outbox.threshold(p_values, 'BacklogNotDraining', 'backlog_s')
           FROM g WHERE g.name = 'backlog_seconds' GROUP BY g.labels ->> 'bot'
         UNION ALL
-        SELECT 'BreakerOpen', g.labels ->> 'bot', g.value, g.value = 1
-          FROM g WHERE g.name = 'breaker_state' AND g.labels ->> 'state' = 'open'
+        -- In a lasting outage it is half-open again and again, for as long as a probe takes to fail.
+        SELECT 'BreakerOpen', g.labels ->> 'bot', 1 - g.value, g.value = 0
+          FROM g WHERE g.name = 'breaker_state' AND g.labels ->> 'state' = 'closed'
         UNION ALL
         SELECT CASE g.labels ->> 'by' WHEN 'bot_token' THEN 'BotUnauthorised' ELSE 'BotPaused' END, g.labels ->> 'bot',
                max(g.value), max(g.value) = 1
@@ -90,11 +91,13 @@ BEGIN
     SELECT j.alert, j.subject, coalesce(j.fires, false), j.value FROM judged j;
 
     RETURN QUERY
-    SELECT 'TooManyRequests', a.bot, true, count(*)::float8
-      FROM (SELECT x.bot FROM outbox.attempt x
-             WHERE x.answered_at > v_now - make_interval(secs => outbox.threshold(p_values, 'TooManyRequests', 'window_s'))
-               AND x.outcome = 'wait'
-             ORDER BY x.answered_at DESC LIMIT 100000) a
+    -- In the last window and in the one before it: again and again.
+    SELECT 'TooManyRequests', a.bot, bool_or(a.is_late) AND bool_or(NOT a.is_late), count(*)::float8
+      FROM (SELECT x.bot, x.answered_at > v_now - w.length AS is_late
+              FROM (SELECT make_interval(secs => outbox.threshold(p_values, 'TooManyRequests', 'window_s'))) w (length)
+             CROSS JOIN LATERAL (SELECT y.bot, y.answered_at FROM outbox.attempt y
+                                  WHERE y.answered_at > v_now - 2 * w.length AND y.outcome = 'wait'
+                                  ORDER BY y.answered_at DESC LIMIT 100000) x) a
      GROUP BY a.bot;
 
     RETURN QUERY

@@ -1,6 +1,6 @@
--- Promise: dead letters by bot, status and error class (the 20 most frequent, the rest as other), how many retention takes
--- within 7 days, and suppressed chats.
--- Locks: nothing.  Cost: at most 100,000 dead letters, by index, and the suppressed chats.
+-- Promise: dead letters by bot, status and error class (the 20 most frequent, the rest as other), and how many retention takes
+-- within 7 days.
+-- Locks: nothing.  Cost: at most 100,000 dead letters, the newest and the oldest, by index.
 CREATE OR REPLACE FUNCTION outbox.gauges_of_dead_letters() RETURNS TABLE (name text, labels jsonb, value float8)
 LANGUAGE plpgsql STABLE
 -- Plans must not depend on statistics (I10).
@@ -25,14 +25,5 @@ BEGIN
     SELECT 'dead_letters_expiring', '{}'::jsonb, count(*)::float8
       FROM (SELECT FROM outbox.dead_letter d WHERE d.died_at < v_now - v_kept + interval '7 days'
              ORDER BY d.died_at LIMIT v_most) x;
-    RETURN QUERY
-    SELECT x.name, '{}'::jsonb, x.value::float8
-      FROM (SELECT count(*) FILTER (WHERE c.suppressed_until > v_now) AS suppressed,
-                   count(*) FILTER (WHERE c.suppressed_at > v_now - interval '1 hour') AS lately,
-                   count(*) FILTER (WHERE c.suppressed_at BETWEEN v_now - interval '25 hours'
-                                                              AND v_now - interval '1 hour') / 24.0 AS usually
-              FROM outbox.chat c WHERE c.suppressed_until IS NOT NULL) s
-     CROSS JOIN LATERAL (VALUES ('suppressed_chats', s.suppressed::numeric), ('suppressed_chats_last_hour', s.lately),
-                                ('suppressed_chats_per_hour_before', s.usually)) x (name, value);
 END $$;
-COMMENT ON FUNCTION outbox.gauges_of_dead_letters IS 'Dead letters and suppressed chats. Part of gauges.';
+COMMENT ON FUNCTION outbox.gauges_of_dead_letters IS 'Dead letters. Part of gauges.';

@@ -1,7 +1,7 @@
 -- Promise: workers alive and lost, lanes in flight for a worker that is gone, and housekeeping: who late, what found. Lost is
--- a worker without a word and without a successor of its name: one that lost a lease and goes on under the next is not.
+-- a worker without a word: killed, frozen, or cut off for longer than its lease.
 -- Locks: nothing.  Cost: the workers of a week, one walk over chat (in flight is not indexed, so that every update is HOT)
--- while that takes less than 64 MB; above, lanes are not told: repair looks at them every 5 minutes.
+-- while that takes less than 64 MB; above, lanes without a worker are those that repair found at its last look.
 CREATE OR REPLACE FUNCTION outbox.gauges_of_workers() RETURNS TABLE (name text, labels jsonb, value float8)
 LANGUAGE plpgsql STABLE SET enable_mergejoin = off AS $$
 #variable_conflict use_column
@@ -13,11 +13,8 @@ BEGIN
       FROM (SELECT count(*) FILTER (WHERE w.ended_at IS NULL AND l.ends_at > v_now) AS alive,
                    -- Not those that said goodbye.
                    count(*) FILTER (
-                       WHERE (w.ended_at IS NULL AND l.ends_at BETWEEN v_now - interval '1 hour' AND v_now
-                              OR w.reaped AND w.ended_at > v_now - interval '1 hour')
-                         AND NOT EXISTS (SELECT FROM outbox.worker n
-                                          WHERE n.name = w.name AND n.id > w.id AND n.ended_at IS NULL
-                                            AND outbox.lease_ends_at(n.lease_until) > v_now)) AS lost,
+                       WHERE w.ended_at IS NULL AND l.ends_at BETWEEN v_now - interval '1 hour' AND v_now
+                          OR w.reaped AND w.ended_at > v_now - interval '1 hour') AS lost,
                    extract(epoch FROM v_now - min(w.heartbeat_at)
                                       FILTER (WHERE w.ended_at IS NULL AND l.ends_at > v_now)) AS heartbeat_age_s
               FROM outbox.worker w CROSS JOIN LATERAL outbox.lease_ends_at(w.lease_until) l (ends_at)) s
@@ -35,11 +32,15 @@ BEGIN
                   LEFT JOIN LATERAL outbox.lease_ends_at(w.lease_until) l (ends_at) ON true
                  WHERE c.in_flight IS NOT NULL) s
          CROSS JOIN LATERAL (VALUES ('lanes_in_flight', s.in_flight), ('lanes_without_worker', s.ownerless)) x (name, value);
+    ELSE
+        RETURN QUERY
+        SELECT 'lanes_without_worker', '{}'::jsonb, coalesce(sum(f.found), 0)::float8
+          FROM outbox.finding f WHERE f.name = 'lanes_without_worker';
     END IF;
     RETURN QUERY
-    -- A duty that never ran is as old as the schema.
+    -- A duty that never ran is as old as the last release of the schema, which may have brought it.
     SELECT 'housekeeping_age_seconds', jsonb_build_object('duty', d.duty),
-           extract(epoch FROM v_now - coalesce(h.last_run_at, (SELECT min(r.applied_at) FROM outbox.release r)))::float8
+           extract(epoch FROM v_now - coalesce(h.last_run_at, (SELECT max(r.applied_at) FROM outbox.release r)))::float8
       FROM (VALUES ('measure'), ('make_partitions'), ('drop_history'), ('repair'), ('count_astray')) d (duty)
       LEFT JOIN outbox.housekeeping h ON h.duty = d.duty
     UNION ALL

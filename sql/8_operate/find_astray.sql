@@ -10,6 +10,9 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET enable_bitmapscan = off SET jit = off AS $$
 #variable_conflict use_column
+DECLARE
+    -- A key may outlive the history of its message, which is kept for 30 days.
+    v_kept CONSTANT bigint := outbox.id_at(outbox.clock() - interval '25 days');
 BEGIN
     RETURN QUERY
     SELECT x.message_id, x.states::int, x.evidence
@@ -21,12 +24,9 @@ BEGIN
                       FROM ((SELECT a.message_id, 'attempt' AS evidence FROM outbox.attempt a
                               ORDER BY a.message_id DESC LIMIT p_most)
                             UNION ALL
-                            -- A key may outlive the history of its message.
                             (SELECT i.message_id, 'idempotency key'
-                               FROM (SELECT x.* FROM outbox.idempotency x ORDER BY x.expires_at DESC LIMIT p_most) i
-                               JOIN outbox.bot o ON o.bot = i.bot
-                              WHERE i.expires_at - make_interval(secs => o.idempotency_s)
-                                    > outbox.clock() - interval '25 days')) l
+                               FROM (SELECT x.message_id FROM outbox.idempotency x ORDER BY x.expires_at DESC LIMIT p_most) i
+                              WHERE i.message_id > v_kept)) l
                      GROUP BY l.message_id) s) x
      WHERE x.states <> 1;
 END $$;

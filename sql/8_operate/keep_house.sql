@@ -43,6 +43,14 @@ COMMENT ON FUNCTION outbox.note_duty IS 'Records that a duty of housekeeping ran
 CREATE OR REPLACE FUNCTION outbox.leave_house(p_holder text) RETURNS void
 LANGUAGE sql VOLATILE AS $$
     UPDATE outbox.housekeeping SET lease_until = NULL, holder = NULL
-     WHERE duty IN ('lease', 'exporter') AND holder = p_holder
+     WHERE duty = 'lease' AND holder = p_holder
 $$;
 COMMENT ON FUNCTION outbox.leave_house IS 'Gives the lease of housekeeping back.';
+
+-- Promise and Locks: the same for the exporter's.
+CREATE OR REPLACE FUNCTION outbox.end_export(p_holder text) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+    UPDATE outbox.housekeeping SET lease_until = NULL, holder = NULL
+     WHERE duty = 'exporter' AND holder = p_holder
+$$;
+COMMENT ON FUNCTION outbox.end_export IS 'Gives the lease of the exporter back.';

@@ -8,7 +8,9 @@
 CREATE OR REPLACE FUNCTION outbox.measure_tally(
     p_from xid8, p_below xid8, p_after timestamptz, p_brought_until timestamptz) RETURNS void
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_bitmapscan = off SET work_mem = '64MB' SET jit = off AS $$
+-- measure_broadcasts, which calls it, forbids the scans that all of message and dead_letter need.
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = on SET enable_bitmapscan = off SET work_mem = '64MB'
+SET jit = off AS $$
 DECLARE
     v_above CONSTANT xid8 := '18446744073709551615';
 BEGIN
@@ -35,7 +37,8 @@ BEGIN
                   WHERE t.status NOT IN ('dead', 'uncertain', 'accepted')) l ON l.bot = o.bot
      GROUP BY o.bot
     ON CONFLICT (bot, status, error_class) DO UPDATE
-       SET messages = excluded.messages, measured_at = excluded.measured_at;
+       -- Never less: a counter that goes back says to a monitor that it began anew.
+       SET messages = greatest(t.messages, excluded.messages), measured_at = excluded.measured_at;
 END $$;
 COMMENT ON FUNCTION outbox.measure_tally IS
     'Counts what became of each bot''s messages into outbox.tally. Part of measure_broadcasts.';

@@ -1,5 +1,5 @@
 -- Promise: lanes with a message whose time has come and no wakeup for it, per bot, arrays in step.
--- Locks: nothing.  Cost: reads what is due, every wakeup and every chat, once. Hashed, whatever the statistics say: nested
+-- Locks: nothing.  Cost: reads what is due, every wakeup and every chat, twice. Hashed, whatever the statistics say: nested
 -- loops over 40,000 chats without an index on wakeup take minutes (measured).
 CREATE OR REPLACE FUNCTION outbox.missing_wakeups(
     OUT bot text, OUT chat_ids text[], OUT priorities smallint[], OUT missing bigint) RETURNS SETOF record
@@ -60,6 +60,13 @@ BEGIN
         INSERT INTO outbox.finding AS f (name, found, at) VALUES ('wakeups_repaired', v_repaired, v_now)
         ON CONFLICT (name) DO UPDATE SET found = f.found + excluded.found, at = excluded.at;
     END IF;
+    INSERT INTO outbox.finding AS f (name, found, at)
+    SELECT 'lanes_without_worker', count(*), v_now
+      FROM outbox.chat c
+      LEFT JOIN outbox.worker w ON w.id = c.worker
+     -- For longer than it takes others to free them.
+     WHERE c.in_flight IS NOT NULL AND coalesce(outbox.lease_ends_at(w.lease_until), '-infinity') < v_now - interval '2 min'
+    ON CONFLICT (name) DO UPDATE SET found = excluded.found, at = excluded.at;
     RETURN v_repaired;
 END $$;
 COMMENT ON FUNCTION outbox.repair IS 'Files missing wakeups, frees lanes of ended workers, returns how many; above 0 means a bug.';

@@ -84,7 +84,7 @@ COMMENT ON TABLE outbox.backlog IS 'What is due per bot and how it is spread ove
 COMMENT ON TABLE outbox.tally IS 'Per bot, what became of its messages since the first count, as of measured_at. Written by housekeeping every 15 s, for metrics.';
 COMMENT ON COLUMN outbox.tally.status IS 'sent, expired, cancelled, superseded, discarded: ended so; dead, uncertain: became a dead letter, each time; accepted: written to the outbox in all, whatever became of them.';
 COMMENT ON COLUMN outbox.tally.error_class IS 'As in history; empty for none.';
-COMMENT ON TABLE outbox.finding IS 'What housekeeping found when it looked: astray (messages in no state, or in two, at the last look), wakeups_repaired (so far), at which time. Above 0 means a bug.';
+COMMENT ON TABLE outbox.finding IS 'What housekeeping found when it looked: astray (messages in no state, or in two, at the last look), lanes_without_worker (likewise), wakeups_repaired (so far), at which time. Above 0 means a bug.';
 COMMENT ON TABLE outbox.batch IS 'Batches of dead letters that housekeeping retries or discards, and how far each is. Written by outbox.start_batch; read outbox.batches.';
 COMMENT ON COLUMN outbox.batch.failed IS 'Dead letters that this look through them stepped past, because nothing could be done with them.';
 COMMENT ON COLUMN outbox.batch.due_at IS 'No step before this time.';

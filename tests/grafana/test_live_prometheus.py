@@ -33,7 +33,7 @@ FAULTS: Final = [
     {"match": {"chat": 1003, "count": 1}, "effect": "reset", "when": "after"},
     {"match": {"chat": 1004}, "effect": "status", "status": 400, "description": "Bad Request: message text is empty"},
 ]
-VARIABLES: Final = {"$__rate_interval": "10s", "$__interval": "5s", "$__range": "1m", "$bot": ".*", "$job": ".*"}
+VARIABLES: Final = {"$__rate_interval": "10s", "$__interval": "5s", "$__range": "1m", "$bot": ".*", "$job": "outbox"}
 
 
 @pytest.fixture

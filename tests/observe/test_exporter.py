@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from outbox.deliver.connections import Connections
+from outbox.deliver.connections import POOLED_CONNECTIONS, Connections
 from outbox.observe import exporter
 from outbox.observe.exporter import Exporter
 from outbox.observe.gauges import DatabaseGauges
@@ -20,25 +21,34 @@ DEADLINE_S = 30.0
 class Process:
     """What shows them in one process."""
 
-    def __init__(self, gauges: DatabaseGauges, reading: asyncio.Task[None]) -> None:
+    def __init__(self, gauges: DatabaseGauges, exporter: Exporter) -> None:
         self.gauges = gauges
-        self.reading = reading
+        self.exporter = exporter
+        self.reading = asyncio.create_task(exporter.read_for_ever())
+
+    async def stop(self) -> None:
+        self.reading.cancel()
+        await asyncio.gather(self.reading, return_exceptions=True)
+        await self.exporter.leave()
 
     def shows(self) -> bool:
         return any(family.name == "outbox_workers_alive" for family in self.gauges.collect())
 
 
 @contextlib.asynccontextmanager
-async def process(db: Database, name: str) -> AsyncIterator[Process]:
+async def process(
+    db: Database, name: str, *, scraped: bool = True, now: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Process]:
     connections = Connections(db.url, name)
     await connections.open()
     gauges = DatabaseGauges()
-    reading = asyncio.create_task(Exporter(gauges, connections, name).read_for_ever())
+    running = Process(gauges, Exporter(gauges, connections, name, now))
+    if scraped:
+        running.exporter.note_scrape()
     try:
-        yield Process(gauges, reading)
+        yield running
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await running.stop()
         await connections.close()
 
 
@@ -64,16 +74,13 @@ async def test_another_process_takes_over_when_the_exporter_leaves_and_only_one_
     async with process(db, "a") as first:
         await until(first.shows)
         async with process(db, "b") as second:
-            await until(lambda: connections_of(db, "b") > 0)
-            pooled = connections_of(db, "b")
+            await until(lambda: connections_of(db, "b") == POOLED_CONNECTIONS)
             assert not second.shows()
-            assert connections_of(db, "a") == pooled + 1
-            first.reading.cancel()
-            await asyncio.gather(first.reading, return_exceptions=True)
-            db.execute("SELECT outbox.leave_house('a')")
+            assert connections_of(db, "a") == POOLED_CONNECTIONS + 1
+            await first.stop()
             await until(second.shows)
-            assert connections_of(db, "b") == pooled + 1
-            assert connections_of(db, "a") <= pooled
+            assert connections_of(db, "b") == POOLED_CONNECTIONS + 1
+            assert connections_of(db, "a") == POOLED_CONNECTIONS
 
 
 async def test_an_exporter_that_was_overtaken_shows_nothing_more(db: Database) -> None:
@@ -89,3 +96,25 @@ async def test_a_broken_connection_is_made_anew(db: Database) -> None:
         first.gauges.drop()
         db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'a'")
         await until(first.shows)
+
+
+async def test_a_process_that_nobody_scrapes_takes_no_part(db: Database) -> None:
+    async with process(db, "a", scraped=False) as unseen, process(db, "b") as seen:
+        await until(seen.shows)
+        assert not unseen.shows()
+        await seen.stop()
+        unseen.exporter.note_scrape()
+        await until(unseen.shows)
+
+
+async def test_an_exporter_that_is_scraped_no_more_leaves_it_to_another(db: Database) -> None:
+    now = [1000.0]
+    async with process(db, "a", now=lambda: now[0]) as first, process(db, "b") as second:
+        await until(lambda: first.shows() or second.shows())
+        if second.shows():
+            await second.stop()
+            await until(first.shows)
+            second.reading = asyncio.create_task(second.exporter.read_for_ever())
+        now[0] += exporter.SCRAPED_WITHIN_S + 1
+        await until(second.shows)
+        assert not first.shows()

@@ -112,4 +112,6 @@ def test_one_process_at_a_time_may_show_them_and_the_next_when_it_has_left(conne
 
     assert [may("a"), may("b"), may("a")] == [True, False, True]
     connection.execute("SELECT outbox.leave_house('a')")
+    assert not may("b")
+    connection.execute("SELECT outbox.end_export('a')")
     assert may("b")

@@ -14,7 +14,7 @@ QUIET = "SELECT outbox.make_partitions(), outbox.measure_queue(), outbox.measure
 
 def keep_house(db: Database) -> None:
     db.execute(QUIET)
-    for duty in ("measure", "make_partitions", "drop_history", "repair"):
+    for duty in ("measure", "make_partitions", "drop_history", "repair", "count_astray"):
         db.execute("SELECT outbox.note_duty(%s, NULL)", [duty])
 
 
@@ -46,6 +46,7 @@ def test_a_critical_one_exits_with_2_and_comes_first(db: Database, outbox: Any) 
 
 def test_a_duty_that_never_ran_fires(db: Database, outbox: Any) -> None:
     db.execute(QUIET)
+    db.execute("UPDATE outbox.release SET applied_at = outbox.clock()")
     assert outbox("check", "alerts").code == 0
     db.execute("UPDATE outbox.release SET applied_at = applied_at - interval '1 day'")
     result = outbox("check", "alerts")
@@ -76,6 +77,7 @@ def test_each_alert_is_asked_but_those_that_only_a_scrape_sees(db: Database, out
 
 
 def test_a_login_that_may_only_read_may_ask(db: Database) -> None:
+    keep_house(db)
     values = json.dumps(read_thresholds())
     with db.connect() as connection:
         connection.execute("SET ROLE outbox_reader")

@@ -9,7 +9,7 @@ import psycopg
 
 
 class FrozenClock:
-    """outbox.clock() of one database; starts an hour ahead, so that what reads now() lies in its past."""
+    """outbox.clock() of one database; starts more than a day ahead, so that what reads now() lies in its past."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
@@ -17,7 +17,7 @@ class FrozenClock:
         connection.execute("CREATE TABLE outbox_test.frozen (at timestamptz NOT NULL)")
         connection.execute(
             "INSERT INTO outbox_test.frozen SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
-            " + interval '1 day'"
+            " + interval '2 days'"
         )
         connection.execute(
             "CREATE OR REPLACE FUNCTION outbox.clock() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE"

@@ -90,7 +90,9 @@ async def test_a_worker_of_another_identity_refuses_in_one_line_and_sends_nothin
 ) -> None:
     _remember(db)
     _insert(db, "of the original", 1)
-    code, said = await _end_of(await _start_worker(db, telegram, command, OUTBOX_ADMIN_ADDR="off", **variables))
+    code, said = await _end_of(
+        await _start_worker(db, telegram, command, OUTBOX_ADMIN_ADDR="off", OUTBOX_METRICS_ADDR="off", **variables)
+    )
     assert code == 1
     assert len(said.strip().splitlines()) == 1, said
     assert "outbox adopt --send" in said

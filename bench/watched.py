@@ -10,19 +10,16 @@ import asyncio
 import json
 import os
 import sys
-from typing import Any, Final
+from typing import Any
 
 from pydantic import SecretStr
 
 from outbox.deliver.worker import Worker, run_worker
-from outbox.observe import exporter
 from outbox.observe.logs import EventLog, set_up_logs
 from outbox.observe.monitor import Monitor
 from outbox.observe.sampling import Sampler
 from outbox.operate.stage import TOKEN
 from outbox.settings import Address
-
-READ_EVERY_S: Final = 3.0  # five times as often as a worker: a round of the bench is short
 
 
 async def _work(*, watched: bool, name: str) -> None:
@@ -34,7 +31,6 @@ async def _work(*, watched: bool, name: str) -> None:
         await run_worker(Worker(database_url, tokens, api_url, **options))
         return
     set_up_logs("json")
-    exporter.READ_EVERY_S = READ_EVERY_S  # type: ignore[misc]
     monitor = Monitor(name, also=EventLog(name, sampler=Sampler()))
     worker = Worker(database_url, tokens, api_url, emit=monitor, **options)
     async with monitor.watch(Address("127.0.0.1", 0), worker.connections, worker, name) as url:

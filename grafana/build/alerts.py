@@ -87,8 +87,8 @@ EXPRESSIONS: Final[Mapping[str, Callable[[Values, Values], str]]] = {
     "DelayExpected": lambda v, _: (
         _held("expected_delay_seconds", "bot, priority", f'priority=~"[0-{v["priority"]}]"') + f" > {v['delay_s']}"
     ),
-    # In a lasting outage it is half-open again and again, for as long as a probe takes to fail.
-    "BreakerOpen": lambda v, _: _held("breaker_state", "bot", 'state="closed"', least=True) + " == 0",
+    # Not its state: in a lasting outage it is half-open again and again, for as long as a probe takes to fail.
+    "BreakerOpen": lambda v, _: _held("breaker_openings", "bot") + " > 0",
     "BotUnauthorised": lambda v, _: _held("bot_paused", "bot", 'by="bot_token"') + " == 1",
     "BotPaused": lambda v, _: _held("bot_paused", "bot, by", 'by=~"operator|telegram"') + " == 1",
     "SuppressionSpike": lambda v, _: (

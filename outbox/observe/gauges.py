@@ -38,6 +38,9 @@ KNOWN: Final[Mapping[str, Known]] = {
     "flooded_chats": Known("Different chats that answered 429 within the last 60 s.", ("bot",)),
     "bot_paused": Known("1: the bot sends nothing, by whose word.", ("bot", "by")),
     "bot_workers": Known("Living workers that serve the bot.", ("bot",)),
+    "breaker_openings": Known(
+        "How often in a row the breaker opened; 0: it has closed since, or is half-open after a flood only.", ("bot",)
+    ),
     "breaker_state": Known("1 for the state that the breaker is in.", ("bot", "state")),
     "breaker_changes_last_hour": Known("How often the breaker went into a state within the last hour.", ("bot", "to")),
     "dead_letters": Known("Messages that need a person, of the newest 100,000.", ("bot", "status", "error_class")),

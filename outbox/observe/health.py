@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 from outbox.deliver import events
 
+_LANDED: Final = (events.Answered, events.GivenBack, events.Faulted)
+
 CLAIMED_WITHIN_S: Final = 30.0  # an idle worker claims every second
 
 
@@ -31,10 +33,10 @@ class ClaimHealth:
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.Claimed):
             self._in_flight += 1
-        elif isinstance(event, events.Answered | events.GivenBack | events.Faulted):
-            self._in_flight -= 1
         elif isinstance(event, events.ClaimDone):
             self._claimed_s = self._now()
+        elif isinstance(event, _LANDED):
+            self._in_flight -= 1
 
     def check(self) -> Check:
         """Whether the last claim is lately, or messages are on their way, for which it may have to wait for room."""

@@ -84,6 +84,10 @@ class EventLog:
 
     def __call__(self, event: events.Event) -> None:
         match event:
+            case events.Claimed() | events.ClaimDone() | events.Flushed():
+                pass  # first, with the next one: they come with every message
+            case events.Sent():
+                self._tell_outcome(self._log.info, "sent", event)
             case events.Started():
                 self._log.info("started", bots=", ".join(event.bots))
             case events.Stopped():
@@ -141,8 +145,6 @@ class EventLog:
                 self._tell_outcome(self._log.info, "429", event)
             case events.Retried():
                 self._tell_outcome(self._log.info, "comes again", event)
-            case events.Sent():
-                self._tell_outcome(self._log.info, "sent", event)
             case events.GivenBack():
                 self._tell_given_back(event)
             case _:

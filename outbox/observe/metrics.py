@@ -7,12 +7,15 @@ correlation id of a recent message stands beside a bucket as its exemplar, in Op
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from outbox.deliver import events
+from outbox.observe.series import Counter, Gauge, Histogram, Series, collect
 from outbox.redact import scrub
 
 # A call: Telegram answers in 50 to 300 ms; a request is given up after 30 s.
@@ -24,30 +27,32 @@ DATABASE_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1
 LATE_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)  # beyond it the slot is stale
 BATCH_BUCKETS: Final = (0, 1, 2, 5, 10, 25, 50, 100, 250, 500)
 METHODS_AT_MOST: Final = 100  # the column takes any name; Telegram has some 150 methods, a bot uses a few
-EXEMPLAR_EVERY_S: Final = 1.0  # per histogram: a scrape reads one per bucket in 15 s, and each costs 3 µs
+EXEMPLAR_EVERY_S: Final = 1.0  # per histogram: a scrape reads one per bucket in 15 s, and each costs 5 µs
 EXEMPLAR_LENGTH: Final = 100  # OpenMetrics: 128 characters, the label's name included
 
 _OTHER: Final = "other"
 
 
-class WorkerMetrics:
+class WorkerMetrics(Collector):
     """Listens to a worker's events; call it with each."""
 
     def __init__(self, registry: CollectorRegistry, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._methods: dict[str, str] = {}
         self._bots: set[str] = set()
-        self._children: dict[tuple[Any, ...], Any] = {}
-        self._exemplars: dict[Any, float] = {}
+        self.series: list[Series] = []
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"outbox_{name}", text, labels, registry=registry)
+            self.series.append(made := Counter(f"outbox_{name}", text, labels))
+            return made
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"outbox_{name}", text, labels, registry=registry)
+            self.series.append(made := Gauge(f"outbox_{name}", text, labels))
+            return made
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"outbox_{name}", text, labels, buckets=buckets, registry=registry)
+            self.series.append(made := Histogram(f"outbox_{name}", text, buckets, labels))
+            return made
 
         self.sent = counter("messages_sent", "Messages that Telegram took.", "bot", "method")
         self.retried = counter(
@@ -88,103 +93,98 @@ class WorkerMetrics:
         self.token = gauge("token_accepted", "1: Telegram took the bot's token, 0: it refused it.", "bot")
         self.spool_full = counter("spool_full", "Times the spool was full: nothing is claimed then.")
         self.spool_failures = counter("spool_failures", "Writes to the spool that the disk refused.")
-        self.is_idle.set(1)
+        self.is_idle.set(to=1)
         for reason in ("start", "lost"):
-            self.leases.labels(reason)
+            self.leases.add(reason, by=0)
+        registry.register(self)
 
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.Sent():
                 self._note_call(event)
-                self._child(self.sent, event.bot, self._method(event.method)).inc()
+                self.sent.add(event.bot, self._method(event.method))
                 priority = str(event.priority)
-                wait = self._child(self.queue_wait, event.bot, priority)
-                wait.observe(max(0.0, event.since_due_s - event.duration_s))
-                self._observe(self._child(self.end_to_end, event.bot, priority), max(0.0, event.since_due_s), event)
+                self.queue_wait.observe(max(0.0, event.since_due_s - event.duration_s), event.bot, priority)
+                whole_s = max(0.0, event.since_due_s)
+                self.end_to_end.observe(whole_s, event.bot, priority)
+                self._exemplify(self.end_to_end, event, whole_s, event.bot, priority)
+            case events.Claimed():
+                if event.bot not in self._bots:
+                    self._begin(event.bot)
+                self.claimed.add(event.bot)
+                self.in_flight.add(event.bot)
+            case events.ClaimDone():
+                self.claim.observe(event.duration_s)
+                if event.wanted:
+                    self.claim_lanes.observe(event.lanes)
+                if event.settlements:
+                    self.settled.add(by=event.settlements)
+            case events.Flushed():
+                self.flush.observe(event.duration_s)
+                self.flush_results.observe(event.results)
             case events.Waited():
                 self._note_call(event)
-                scope = "group" if event.chat_id.startswith(("-", "@")) else "private"
-                self._child(self.floods, event.bot, scope).inc()
+                self.floods.add(event.bot, "group" if event.chat_id.startswith(("-", "@")) else "private")
             case events.Retried():
                 self._note_failure(self.retried, event)
             case events.Uncertain():
                 self._note_failure(self.uncertain, event)
             case events.Died():
                 self._note_failure(self.dead, event)
-            case events.Claimed():
-                if event.bot not in self._bots:
-                    self._begin(event.bot)
-                self._child(self.claimed, event.bot).inc()
-                self._child(self.in_flight, event.bot).inc()
             case events.Faulted():
-                self._child(self.uncertain, event.bot, _OTHER, "worker_fault").inc()
-                self._child(self.in_flight, event.bot).dec()
+                self.uncertain.add(event.bot, _OTHER, "worker_fault")
+                self.in_flight.add(event.bot, by=-1)
             case events.GivenBack():
-                self._child(self.given_back, event.bot, event.reason).inc()
-                self._child(self.in_flight, event.bot).dec()
-            case events.ClaimDone():
-                self.claim.observe(event.duration_s)
-                if event.wanted:
-                    self.claim_lanes.observe(event.lanes)
-                if event.settlements:
-                    self.settled.inc(event.settlements)
-            case events.Flushed():
-                self.flush.observe(event.duration_s)
-                self.flush_results.observe(event.results)
+                self.given_back.add(event.bot, event.reason)
+                self.in_flight.add(event.bot, by=-1)
             case events.DatabaseFailed():
-                self._child(self.database_failures, event.call).inc()
+                self.database_failures.add(event.call)
             case events.LeaseTaken():
-                self._child(self.leases, event.reason).inc()
+                self.leases.add(event.reason)
             case events.Reaped():
-                self.reaped.inc(event.lanes)
+                self.reaped.add(by=event.lanes)
             case events.MoodChanged():
-                self.is_idle.set(event.idle)
+                self.is_idle.set(to=event.idle)
             case events.BellTested():
-                self.bell.set(event.works)
+                self.bell.set(to=event.works)
             case events.TokenChecked():
                 if event.accepted is not None:
-                    self._child(self.token, event.bot).set(event.accepted)
+                    self.token.set(event.bot, to=event.accepted)
             case events.SpoolFull():
-                self.spool_full.inc()
+                self.spool_full.add()
             case events.SpoolFailed():
-                self.spool_failures.inc()
+                self.spool_failures.add()
             case _:
                 pass
+
+    def collect(self) -> Iterator[Metric]:
+        return collect(self.series)
+
+    def describe(self) -> Iterable[Metric]:
+        return []
 
     def _begin(self, bot: str) -> None:
         # increase() does not see a series begin: the first 429 must be a step from 0.
         self._bots.add(bot)
         for scope in ("private", "group"):
-            self._child(self.floods, bot, scope)
+            self.floods.add(bot, scope, by=0)
 
     def _note_call(self, event: events.Answered) -> None:
-        self._child(self.in_flight, event.bot).dec()
-        self._observe(self._child(self.call, event.bot), event.duration_s, event)
-        self._child(self.late, event.bot).observe(max(0.0, event.late_s))
+        self.in_flight.add(event.bot, by=-1)
+        self.call.observe(event.duration_s, event.bot)
+        self._exemplify(self.call, event, event.duration_s, event.bot)
+        self.late.observe(max(0.0, event.late_s), event.bot)
 
     def _note_failure(self, counter: Counter, event: events.Answered) -> None:
         self._note_call(event)
-        self._child(counter, event.bot, self._method(event.method), event.error_class or _OTHER).inc()
+        counter.add(event.bot, self._method(event.method), event.error_class or _OTHER)
 
-    def _observe(self, histogram: Any, value: float, event: events.Answered) -> None:
-        now = self._now()
-        if (
-            event.correlation_id is None
-            or len(event.correlation_id) > EXEMPLAR_LENGTH
-            or now - self._exemplars.get(histogram, float("-inf")) < EXEMPLAR_EVERY_S
-        ):
-            histogram.observe(value)
-        else:
-            self._exemplars[histogram] = now
-            histogram.observe(value, {"correlation_id": scrub(event.correlation_id)})
-
-    def _child(self, metric: Any, *labels: str) -> Any:
-        # labels() takes a lock and makes a tuple of texts: three times as long as this.
-        key = (metric, *labels)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = metric.labels(*labels)
-        return child
+    def _exemplify(self, histogram: Histogram, event: events.Answered, value: float, *labels: str) -> None:
+        correlation_id = event.correlation_id
+        if correlation_id is None or len(correlation_id) > EXEMPLAR_LENGTH:
+            return
+        if histogram.wants_exemplar(self._now(), EXEMPLAR_EVERY_S, *labels):
+            histogram.bring_exemplar(value, {"correlation_id": scrub(correlation_id)}, time.time(), *labels)
 
     def _method(self, method: str) -> str:
         name = self._methods.get(method)

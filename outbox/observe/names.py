@@ -39,17 +39,17 @@ class _NoWorker:
 
 def all_names() -> Iterator[Named]:
     """Yield them, a worker's first."""
-    registry = CollectorRegistry()
-    metrics = WorkerMetrics(registry)
-    labels = {metric._name: tuple(metric._labelnames) for metric in vars(metrics).values() if hasattr(metric, "_name")}
+    for one in WorkerMetrics(CollectorRegistry()).series:
+        yield Named(_full(one.name, one.kind), one.kind, one.labels, one.text, "worker")
     state: Collector = WorkerState(_NoConnections(), _NoWorker())  # type: ignore[arg-type]
-    for metric in (*registry.collect(), *state.collect()):
-        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
-        given = labels.get(metric.name) or tuple(
-            label for label in (metric.samples[0].labels if metric.samples else ()) if label != "le"
-        )
-        yield Named(name, metric.type, given, metric.documentation, "worker")
+    for metric in state.collect():
+        labels = tuple(metric.samples[0].labels) if metric.samples else ()
+        yield Named(_full(metric.name, metric.type), metric.type, labels, metric.documentation, "worker")
     yield Named("outbox_build_info", "gauge", ("version", "worker"), BUILD, "worker")
     for name, known in KNOWN.items():
         kind = "counter" if name.endswith("_total") else "gauge"
         yield Named(f"outbox_{name}", kind, known.labels, known.text, "database")
+
+
+def _full(name: str, kind: str) -> str:
+    return f"{name}_total" if kind == "counter" else name

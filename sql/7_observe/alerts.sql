@@ -40,9 +40,9 @@ BEGIN
                max(g.value) > outbox.threshold(p_values, 'BacklogNotDraining', 'backlog_s')
           FROM g WHERE g.name = 'backlog_seconds' GROUP BY g.labels ->> 'bot'
         UNION ALL
-        -- In a lasting outage it is half-open again and again, for as long as a probe takes to fail.
-        SELECT 'BreakerOpen', g.labels ->> 'bot', 1 - g.value, g.value = 0
-          FROM g WHERE g.name = 'breaker_state' AND g.labels ->> 'state' = 'closed'
+        -- Not its state: in a lasting outage it is half-open again and again, for as long as a probe takes to fail.
+        SELECT 'BreakerOpen', g.labels ->> 'bot', g.value, g.value > 0
+          FROM g WHERE g.name = 'breaker_openings'
         UNION ALL
         SELECT CASE g.labels ->> 'by' WHEN 'bot_token' THEN 'BotUnauthorised' ELSE 'BotPaused' END, g.labels ->> 'bot',
                max(g.value), max(g.value) = 1

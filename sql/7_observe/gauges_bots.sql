@@ -16,8 +16,11 @@ BEGIN
     SELECT x.name, jsonb_build_object('bot', o.bot) || x.more, x.value::float8
       FROM outbox.bot o
       JOIN outbox.bucket k ON k.bot = o.bot
-      LEFT JOIN (SELECT c.bot, count(DISTINCT c.chat_id) FILTER (WHERE c.outcome = 'wait') AS chats
-                   FROM (SELECT a.bot, a.chat_id, a.outcome FROM outbox.attempt a
+      LEFT JOIN (SELECT c.bot, count(DISTINCT c.chat_id) FILTER (WHERE c.is_flood) AS chats
+                   FROM (SELECT a.bot, a.chat_id,
+                                -- A flood that hides in the answer to an album is uncertain, and says how long too.
+                                a.outcome = 'wait' OR a.retry_after_s IS NOT NULL AS is_flood
+                           FROM outbox.attempt a
                           WHERE v_reads_calls AND a.answered_at > v_now - interval '60 s'
                           ORDER BY a.answered_at DESC LIMIT 100000) c
                   GROUP BY c.bot) f ON f.bot = o.bot
@@ -31,6 +34,7 @@ BEGIN
            ('bot_paused', '{"by": "operator"}', k.stopped::int),
            ('bot_paused', '{"by": "telegram"}', coalesce(k.paused_until > v_now, false)::int),
            ('bot_paused', '{"by": "bot_token"}', k.unauthorised::int),
+           ('breaker_openings', '{}', k.breaker_opened),
            ('breaker_state', '{"state": "closed"}', (k.breaker = 'closed')::int),
            ('breaker_state', '{"state": "open"}', (k.breaker = 'open')::int),
            ('breaker_state', '{"state": "half_open"}', (k.breaker = 'half_open')::int),

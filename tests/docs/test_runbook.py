@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from bench.fault_alerts import BEGIN, CASES, END
 from outbox.operate.cli import outbox
 from tests.conftest import Database
 
@@ -33,3 +34,14 @@ def test_its_commands_and_their_options_exist(line: str) -> None:
         command = found
     options = {name for parameter in command.params for name in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options
+
+
+def test_every_fault_has_its_line_and_those_without_an_alert_a_reason() -> None:
+    table = TEXT.partition(BEGIN)[2].partition(END)[0].splitlines()[2:]
+    lines = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[2] for line in table}
+    assert list(lines) == [case.name for case in CASES]
+    for case in CASES:
+        if case.names:
+            assert all(f"**{name}**" in lines[case.name] for name in case.names), case.name
+        else:
+            assert lines[case.name] == f"none: {case.why_none}"

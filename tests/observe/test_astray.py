@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.conftest import Database
 from tests.invariants.calls import Connection, insert
 
 
@@ -39,3 +40,14 @@ def test_a_message_in_two_states_is_astray(connection: Connection) -> None:
         " created_at, next_attempt_at, outbox.clock(), 1 FROM outbox.message"
     )
     assert astray(connection) == [(message_id, 2, "idempotency key")]
+
+
+def test_a_key_that_outlived_the_history_of_its_message_is_no_evidence(db: Database) -> None:
+    with db.connect() as connection:
+        connection.execute("UPDATE outbox.bot SET idempotency_s = 90 * 86400")
+        insert(connection, 1, idempotency_key="a")
+        connection.execute("UPDATE outbox.message SET created_at = created_at - interval '60 days'")
+        insert(connection, 2)
+        connection.execute("UPDATE outbox.bot SET idempotency_s = 7 * 86400")
+        connection.execute("DELETE FROM outbox.message WHERE chat_id = '1'")
+        assert astray(connection) == []

@@ -7,7 +7,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 
 from outbox.observe.gauges import KEPT_S, KNOWN, DatabaseGauges
-from tests.invariants.calls import Connection, insert
+from tests.invariants.calls import Connection, claim, insert, register
+from tests.invariants.frozen_clock import FrozenClock
 
 
 def rows(connection: Connection) -> list[Any]:
@@ -115,3 +116,69 @@ def test_one_process_at_a_time_may_show_them_and_the_next_when_it_has_left(conne
     assert not may("b")
     connection.execute("SELECT outbox.end_export('a')")
     assert may("b")
+
+
+def test_chats_that_were_flooded_one_after_another_are_counted_over_a_minute(
+    connection: Connection, frozen: FrozenClock
+) -> None:
+    connection.execute("SELECT outbox.make_partitions()")
+    for chat, outcome, retry_after_s in (
+        ("1", "wait", 3),
+        ("2", "wait", 3),
+        ("2", "wait", 3),
+        ("3", "uncertain", 8),  # an album's
+        ("4", "uncertain", None),
+    ):
+        frozen.advance(20)
+        connection.execute(
+            "INSERT INTO outbox.attempt (message_id, attempt, bot, chat_id, answered_at, outcome, retry_after_s)"
+            " VALUES (1, 1, 'default', %s, outbox.clock(), %s, %s)",
+            [chat, outcome, retry_after_s],
+        )
+    assert values(connection)["flooded_chats", "default"] == 2
+    frozen.advance(60)
+    assert values(connection)["flooded_chats", "default"] == 0
+
+
+def test_what_housekeeping_has_not_counted_lately_is_not_counted_for_a_monitor(
+    connection: Connection, frozen: FrozenClock
+) -> None:
+    insert(connection, 1)
+    measure(connection)
+    assert ("expected_delay_seconds", "default", "2") in values(connection)
+    frozen.advance(90)
+    assert ("expected_delay_seconds", "default", "2") not in values(connection)
+    assert values(connection)["queue_measured_seconds",] == 90
+
+
+def test_a_breaker_that_probes_after_it_was_open_is_known_from_one_that_probes_after_a_flood(
+    connection: Connection,
+) -> None:
+    connection.execute("UPDATE outbox.bucket SET breaker = 'half_open', breaker_reason = 'flood'")
+    assert values(connection)["breaker_openings", "default"] == 0
+    connection.execute("UPDATE outbox.bucket SET breaker_reason = 'failures', breaker_opened = 2")
+    assert values(connection)["breaker_openings", "default"] == 2
+
+
+def test_lanes_whose_worker_is_gone_are_on_record_where_a_scrape_does_not_look_for_them(
+    connection: Connection, frozen: FrozenClock
+) -> None:
+    insert(connection, 1)
+    claim(connection, register(connection), 1)
+    frozen.advance(60)
+    connection.execute("SELECT outbox.repair()")
+    found = "SELECT found FROM outbox.finding WHERE name = 'lanes_without_worker'"
+    assert connection.execute(found).fetchall() == [(0,)], "others may free it still"
+    frozen.advance(120)
+    connection.execute("SELECT outbox.repair()")
+    assert connection.execute(found).fetchall() == [(1,)]
+
+
+def test_a_worker_without_a_word_is_lost_even_if_another_has_its_name(
+    connection: Connection, frozen: FrozenClock
+) -> None:
+    register(connection)
+    frozen.advance(30)
+    register(connection)
+    assert values(connection)["workers_lost_last_hour",] == 1
+    assert values(connection)["workers_alive",] == 1

@@ -65,3 +65,13 @@ def test_a_transaction_that_is_still_open_is_counted_when_it_has_committed(db: D
         writer.commit()
         measure(keeper)
         assert tally(keeper)["accepted"] == 1
+
+
+def test_what_was_accepted_is_never_less(connection: Connection) -> None:
+    """A counter that goes back says to a monitor that it began anew: increase() would show all of it."""
+    insert(connection, 1)
+    insert(connection, 2)
+    measure(connection)
+    connection.execute("DELETE FROM outbox.message WHERE chat_id = '1'")
+    measure(connection)
+    assert tally(connection) == {"accepted": 2}

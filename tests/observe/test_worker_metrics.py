@@ -132,3 +132,14 @@ def test_every_event_is_taken(metrics: WorkerMetrics) -> None:
     for event in get_args(events.Event):
         values = {f.name: kinds.get(str(f.type), kinds.get(getattr(f.type, "__name__", ""))) for f in fields(event)}
         metrics(event(**values))
+
+
+def test_the_first_429_is_a_step_from_0(metrics: WorkerMetrics, registry: CollectorRegistry) -> None:
+    metrics(claimed())
+    for scope in ("private", "group"):
+        assert registry.get_sample_value("outbox_too_many_requests_total", {"bot": "alerts", "scope": scope}) == 0
+
+
+def test_a_clock_that_steps_back_takes_nothing_from_a_sum(metrics: WorkerMetrics, registry: CollectorRegistry) -> None:
+    metrics(sent(since_due_s=-3600.0))
+    assert registry.get_sample_value("outbox_end_to_end_seconds_sum", {"bot": "alerts", "priority": "1"}) == 0

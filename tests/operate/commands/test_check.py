@@ -85,3 +85,17 @@ def test_a_login_that_may_only_read_may_ask(db: Database) -> None:
         assert len({alert for (alert,) in alerts}) > 15
         assert connection.execute("SELECT * FROM outbox.find_astray()").fetchall() == []
         assert connection.execute("SELECT count(*) > 30 FROM outbox.gauges()").fetchall() == [(True,)]
+
+
+def test_429s_are_told_when_they_go_on_for_two_windows(db: Database, outbox: Any) -> None:
+    keep_house(db)
+    one = (
+        "INSERT INTO outbox.attempt (message_id, attempt, bot, chat_id, answered_at, outcome)"
+        " VALUES (1, 1, 'default', '1', outbox.clock() - %s::interval, 'wait')"
+    )
+    db.execute(one, ["10 s"])
+    assert outbox("check", "alerts").code == 0
+    db.execute(one, ["7 min"])
+    result = outbox("check", "alerts")
+    assert result.code == 1
+    assert "TooManyRequests" in result.out

@@ -1,7 +1,7 @@
 -- Promise: per bot: what its limits allow and what was used of them, floods, pauses, breaker. A state is a row of 0 or 1 for
 -- each of its values, so that a monitor sees it end.
 -- Locks: nothing.  Cost: one row each of bot and bucket; the changes of breakers within an hour and the calls of the last
--- 60 s (100,000 at most), by index.
+-- 60 s, by index.
 CREATE OR REPLACE FUNCTION outbox.gauges_of_bots() RETURNS TABLE (name text, labels jsonb, value float8)
 LANGUAGE plpgsql STABLE
 -- Plans must not depend on statistics (I10).
@@ -16,12 +16,11 @@ BEGIN
     SELECT x.name, jsonb_build_object('bot', o.bot) || x.more, x.value::float8
       FROM outbox.bot o
       JOIN outbox.bucket k ON k.bot = o.bot
-      LEFT JOIN (SELECT c.bot, count(DISTINCT c.chat_id) FILTER (WHERE c.is_flood) AS chats
-                   FROM (SELECT a.bot, a.chat_id,
-                                -- A flood that hides in the answer to an album is uncertain, and says how long too.
-                                a.outcome = 'wait' OR a.retry_after_s IS NOT NULL AS is_flood
-                           FROM outbox.attempt a
+      LEFT JOIN (SELECT c.bot, count(DISTINCT c.chat_id) AS chats
+                   FROM (SELECT a.bot, a.chat_id FROM outbox.attempt a
                           WHERE v_reads_calls AND a.answered_at > v_now - interval '60 s'
+                            -- A flood that hides in the answer to an album is uncertain, and says how long too.
+                            AND (a.outcome = 'wait' OR a.retry_after_s IS NOT NULL)
                           ORDER BY a.answered_at DESC LIMIT 100000) c
                   GROUP BY c.bot) f ON f.bot = o.bot
      CROSS JOIN LATERAL (VALUES
@@ -30,7 +29,8 @@ BEGIN
            ('limit_active_messages_per_second', '{}',
             CASE WHEN o.rate IS NOT NULL THEN coalesce(nullif(k.active_tokens, 0), o.rate) / o.rate_window_s END),
            ('slots_total', '{}', k.last_slot),
-           ('flooded_chats', '{}', coalesce(f.chats, (SELECT count(*) FROM unnest(k.flood_at) u WHERE u > v_now - interval '60 s'))),
+           ('flooded_chats', '{}', CASE WHEN v_reads_calls THEN coalesce(f.chats, 0)
+                                         ELSE (SELECT count(*) FROM unnest(k.flood_at) u WHERE u > v_now - interval '60 s') END),
            ('bot_paused', '{"by": "operator"}', k.stopped::int),
            ('bot_paused', '{"by": "telegram"}', coalesce(k.paused_until > v_now, false)::int),
            ('bot_paused', '{"by": "bot_token"}', k.unauthorised::int),

@@ -1,40 +1,37 @@
 """What being watched costs: CPU time per message end to end, with metrics and sampled logs on against off.
 
-Two worker processes at a time, one watched and one not, take turns on the same database against the same simulator,
-without limits, at the pace at which messages are inserted: 200 a second, and 30, the limit of a bot. In each round both
-send for 30 s, in random order. CPU time is what the kernel counts for the worker's process, and for PostgreSQL with all
-of its backends, which is told apart. The watched worker is scraped every 15 s and is the exporter, which one process of
-all is: it reads the database's numbers every 15 s. All figures are printed with their spread: the share, and
-microseconds per message (paired by round).
+One worker sends at the pace at which messages are inserted, without limits: 200 a second, and 30, the limit of a bot.
+Every second its events go to the metrics and the sampled log, or to nobody, in turn; neighbouring seconds make a pair,
+so that a machine whose speed swings within seconds does not matter. Then, at rest, what comes every 15 s at any pace is
+measured by itself: a scrape, and the exporter's read of the database's numbers, PostgreSQL's share included. Their sum
+is set against what a message costs unwatched, the worker and PostgreSQL with all of its backends. The exporter is one
+process of all; another worker costs less. The spread is that of the pairs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import aiohttp
 import psycopg
 
 from bench.case import Case, Size
-from bench.figure import Figure
+from bench.figure import Figure, percentile
 from bench.server import Server
-from outbox.operate.stage import Simulator, simulator_process, stop_process
+from bench.watched import READS, WARM_S
+from outbox.operate.stage import simulator_process, stop_process
 
-ROUNDS: Final = 5
-ROUND_S: Final = 30.0
-WARM_S: Final = 3.0
-SCRAPE_EVERY_S: Final = 15.0
+TURNS_S: Final = 100.0
+REST_S: Final = 3.0
+EVERY_S: Final = 15.0  # a scrape, a read
 MOST_SHARE: Final = 0.01
 MOST_US: Final = 15.0
 _INSERT: Final = """
@@ -43,103 +40,115 @@ _INSERT: Final = """
 """
 
 
-class Cost(NamedTuple):
-    """CPU microseconds per message of one turn."""
+class Measured(NamedTuple):
+    """Of one run. CPU time in microseconds: per message, per scrape, per read."""
 
+    extra: list[float]
     worker: float
     server: float
-
-    @property
-    def both(self) -> float:
-        return self.worker + self.server
-
-
-def _overhead(server: Server, size: Size, per_s: int) -> Iterator[Figure]:
-    with server.database("overhead") as url:
-        off, on = asyncio.run(_measure(url, size, per_s))
-    yield from _spread("CPU per message, worker and PostgreSQL, nobody watching", [one.both for one in off])
-    extra = [b.both - a.both for a, b in zip(off, on, strict=True)]
-    base = statistics.median(one.both for one in off)
-    share = statistics.median(extra) / base
-    # Either will do: Telegram's own time is far more than both.
-    yield from _spread("watched, end to end: more per message", extra)
-    yield Figure("  as a share", share, "", at_most=max(MOST_SHARE, MOST_US / base))
-    yield from _spread("  of this the worker", [b.worker - a.worker for a, b in zip(off, on, strict=True)])
-    yield from _spread("  of this PostgreSQL", [b.server - a.server for a, b in zip(off, on, strict=True)])
-    worker = statistics.median(one.worker for one in off)
-    more = statistics.median(b.worker - a.worker for a, b in zip(off, on, strict=True))
-    yield Figure("  the worker's as a share of its own", more / worker, "")
+    scrape: float
+    read: float
+    read_server: float
 
 
-def _spread(label: str, values: list[float]) -> Iterator[Figure]:
-    yield Figure(label, statistics.median(values), "us")
-    yield Figure("    least and most of the rounds", min(values), "us")
-    yield Figure("", max(values), "us")
+def _at(per_s: int) -> Case:
+    def measure(server: Server, size: Size) -> Iterator[Figure]:
+        with server.database("overhead") as url:
+            m = asyncio.run(_measure(url, per_s, size.span_s(TURNS_S, 4.0)))
+        base = m.worker + m.server
+        events = statistics.median(m.extra)
+        at_times = (m.scrape + m.read + m.read_server) / (EVERY_S * per_s)
+        yield Figure("CPU per message unwatched, the worker", m.worker, "us")
+        yield Figure("  and PostgreSQL", m.server, "us")
+        yield Figure("metrics and sampled logs: more per message", events, "us")
+        yield Figure("    lower quartile of the pairs", percentile(m.extra, 0.25), "us")
+        yield Figure("    upper quartile of the pairs", percentile(m.extra, 0.75), "us")
+        yield Figure("a scrape", m.scrape, "us")
+        yield Figure("a read of the database's numbers, the exporter", m.read, "us")
+        yield Figure("  and PostgreSQL", m.read_server, "us")
+        yield Figure("scrapes and reads: more per message", at_times, "us")
+        yield Figure("watched, all together: more per message", events + at_times, "us")
+        # Either mark will do.
+        share = (events + at_times) / base
+        yield Figure("  as a share", share, "", at_most=max(MOST_SHARE, MOST_US / base))
+
+    return measure
 
 
-async def _measure(url: str, size: Size, per_s: int) -> tuple[list[Cost], list[Cost]]:
-    rng = random.Random(size.seed)
-    off: list[Cost] = []
-    on: list[Cost] = []
-    rounds = size.of(ROUNDS, 2)
+async def _measure(url: str, per_s: int, seconds: float) -> Measured:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("UPDATE outbox.bot SET rate = NULL, chat_interval_s = 0, group_limit = NULL")
+        connection.execute("SELECT outbox.make_partitions()")
+        server = _parent(connection.info.backend_pid)
         async with simulator_process("--rate", "0", "--chat-interval-s", "0") as telegram:
-            for number in range(rounds):
-                for watched in rng.sample([True, False], 2):
-                    name = f"w{number}-{watched}"
-                    cost = await _turn(url, telegram, connection, per_s, watched=watched, name=name)
-                    (on if watched else off).append(cost)
-    return off, on
+            environment = os.environ | {"OUTBOX_DATABASE_URL": url, "OUTBOX_API_URL": telegram.url}
+            with tempfile.TemporaryDirectory(prefix="outbox-bench-") as folder, Path(folder, "log").open("wb") as log:
+                worker = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "bench.watched", "w1", str(seconds)),
+                    env=environment,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
+                    limit=1 << 20,
+                )
+                try:
+                    feeding = asyncio.create_task(_feed(connection, WARM_S + seconds + 2, per_s))
+                    await asyncio.sleep(WARM_S)
+                    server_s, sent = _cpu_of_all_s(server), (await telegram.stats())["accepted"]
+                    turns = await _said(worker)
+                    server_s = _cpu_of_all_s(server) - server_s
+                    sent = (await telegram.stats())["accepted"] - sent
+                    await feeding
+                    await asyncio.sleep(REST_S)
+                    scrape = await _ask(worker)
+                    connection.execute("SELECT outbox.measure_queue(), outbox.measure_broadcasts()")
+                    await _ask(worker)
+                    rest_s = _cpu_of_all_s(server)
+                    read = await _ask(worker)
+                    read_server = (_cpu_of_all_s(server) - rest_s) / READS
+                finally:
+                    await stop_process(worker)
+    return Measured(
+        extra=_pairs(turns),
+        worker=1e6 * statistics.median(turn["cpu_s"] / turn["sent"] for turn in turns if not turn["is_on"]),
+        server=1e6 * server_s / sent,
+        scrape=1e6 * scrape,
+        read=1e6 * read,
+        read_server=1e6 * read_server,
+    )
 
 
-async def _turn(
-    url: str, telegram: Simulator, connection: psycopg.Connection[object], per_s: int, *, watched: bool, name: str
-) -> Cost:
-    server = _parent(connection.info.backend_pid)
-    async with _worker(url, telegram.url, watched=watched, name=name) as (pid, metrics):
-        await _feed(connection, WARM_S, per_s, metrics)
-        sent_before = (await telegram.stats())["accepted"]
-        before = _cpu_s(pid), _cpu_of_all_s(server)
-        await _feed(connection, ROUND_S, per_s, metrics)
-        after = _cpu_s(pid), _cpu_of_all_s(server)
-        sent = (await telegram.stats())["accepted"] - sent_before
-    worker_s, server_s = (b - a for a, b in zip(before, after, strict=True))
-    return Cost(1e6 * worker_s / sent, 1e6 * server_s / sent)
+def _pairs(turns: list[dict[str, Any]]) -> list[float]:
+    """Microseconds per message more in each second that was watched than in its neighbours, on average of the two."""
+    cost = [1e6 * turn["cpu_s"] / turn["sent"] for turn in turns]
+    return [
+        cost[i] - (cost[i - 1] + cost[i + 1]) / 2
+        for i in range(1, len(turns) - 1)
+        if turns[i]["is_on"] and not turns[i - 1]["is_on"]
+    ]
 
 
-async def _feed(connection: psycopg.Connection[object], seconds: float, per_s: int, metrics: str | None) -> None:
+async def _said(process: asyncio.subprocess.Process) -> Any:
+    assert process.stdout is not None
+    return json.loads(await process.stdout.readline())
+
+
+async def _ask(process: asyncio.subprocess.Process) -> Any:
+    assert process.stdin is not None
+    process.stdin.write(b"\n")
+    await process.stdin.drain()
+    return await _said(process)
+
+
+async def _feed(connection: psycopg.Connection[object], seconds: float, per_s: int) -> None:
     started_s = time.monotonic()
     inserted = 0
-    scraped_s = float("-inf")
     while (elapsed_s := time.monotonic() - started_s) < seconds:
         wanted = int(elapsed_s * per_s)
         if wanted > inserted:
             connection.execute(_INSERT, [inserted + 1, wanted])
             inserted = wanted
-        if metrics is not None and time.monotonic() - scraped_s >= SCRAPE_EVERY_S:
-            scraped_s = time.monotonic()
-            async with aiohttp.ClientSession() as session, session.get(metrics) as answer:
-                answer.raise_for_status()
-                await answer.read()
         await asyncio.sleep(0.02)
-
-
-@contextlib.asynccontextmanager
-async def _worker(url: str, api_url: str, *, watched: bool, name: str) -> AsyncIterator[tuple[int, str | None]]:
-    environment = os.environ | {"OUTBOX_DATABASE_URL": url, "OUTBOX_API_URL": api_url}
-    with tempfile.TemporaryDirectory(prefix="outbox-bench-") as folder:
-        with Path(folder, "log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bench.watched", "on" if watched else "off", name,
-                env=environment, stdout=asyncio.subprocess.PIPE, stderr=log,
-            )  # fmt: skip
-        assert process.stdout is not None
-        try:
-            metrics = json.loads(await process.stdout.readline())["metrics"]
-            yield process.pid, metrics
-        finally:
-            await stop_process(process)
 
 
 def _stat(pid: int) -> list[str]:
@@ -150,24 +159,13 @@ def _parent(pid: int) -> int:
     return int(_stat(pid)[1])
 
 
-def _cpu_s(pid: int) -> float:
-    # stat counts in clock ticks, too coarse for a turn; the scheduler counts nanoseconds, of each thread.
-    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(thread.read_text(encoding="ascii").split()[0]) for thread in threads) / 1e9
-
-
 def _cpu_of_all_s(server: int) -> float:
     """Of PostgreSQL's main process, its living children, and those that have ended."""
     children = Path(f"/proc/{server}/task/{server}/children").read_text(encoding="ascii").split()
     ended_s = sum(int(field) for field in _stat(server)[13:15]) / os.sysconf("SC_CLK_TCK")
-    return ended_s + _cpu_s(server) + sum(_cpu_s(int(pid)) for pid in children)
-
-
-def _at(per_s: int) -> Case:
-    def measure(server: Server, size: Size) -> Iterator[Figure]:
-        yield from _overhead(server, size, per_s)
-
-    return measure
+    # stat counts in clock ticks, too coarse for a read; the scheduler counts nanoseconds.
+    files = [Path(f"/proc/{pid}/schedstat") for pid in (server, *children)]
+    return ended_s + sum(int(file.read_text(encoding="ascii").split()[0]) for file in files) / 1e9
 
 
 CASES: Final[dict[str, Case]] = {"200 a second": _at(200), "30 a second": _at(30)}

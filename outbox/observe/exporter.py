@@ -63,7 +63,7 @@ class Exporter:
                 self._scraped.clear()
                 await self._scraped.wait()
             try:
-                await self._read()
+                await self.read()
                 self._failing = False
             except Exception as error:  # whatever it is: the next read is another one
                 await self._lose(error)
@@ -83,7 +83,8 @@ class Exporter:
             with contextlib.suppress(DatabaseAwayError, AnswerLostError, psycopg.Error, OSError):
                 await self._connections.call("SELECT outbox.end_export(%s)", [self._holder], timeout_s=READ_WITHIN_S)
 
-    async def _read(self) -> None:
+    async def read(self) -> None:
+        """Read them once, if it is this process's turn."""
         [(is_ours,)] = await self._connections.call(
             "SELECT outbox.may_export(%s)", [self._holder], timeout_s=READ_WITHIN_S
         )

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from outbox.deliver import events
-from outbox.observe.series import Counter, Gauge, Histogram, Series, collect
+from outbox.observe.series import Cell, Cells, Counter, Gauge, Histogram, Series, collect
 from outbox.redact import scrub
 
 # A call: Telegram answers in 50 to 300 ms; a request is given up after 30 s.
@@ -27,10 +27,29 @@ DATABASE_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1
 LATE_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)  # beyond it the slot is stale
 BATCH_BUCKETS: Final = (0, 1, 2, 5, 10, 25, 50, 100, 250, 500)
 METHODS_AT_MOST: Final = 100  # the column takes any name; Telegram has some 150 methods, a bot uses a few
+PATHS_AT_MOST: Final = 10_000  # kept for speed: those beyond are looked up each time
 EXEMPLAR_EVERY_S: Final = 1.0  # per histogram: a scrape reads one per bucket in 15 s, and each costs 5 µs
 EXEMPLAR_LENGTH: Final = 100  # OpenMetrics: 128 characters, the label's name included
 
 _OTHER: Final = "other"
+
+
+class _Bot(NamedTuple):
+    """What each message of a bot counts in."""
+
+    claimed: Cell
+    in_flight: Cell
+    call: Cells
+    late: Cells
+
+
+class _Path(NamedTuple):
+    """What a sent message counts in, by bot, method and priority."""
+
+    bot: _Bot
+    sent: Cell
+    queue_wait: Cells
+    end_to_end: Cells
 
 
 class WorkerMetrics(Collector):
@@ -39,7 +58,8 @@ class WorkerMetrics(Collector):
     def __init__(self, registry: CollectorRegistry, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._methods: dict[str, str] = {}
-        self._bots: set[str] = set()
+        self._bots: dict[str, _Bot] = {}
+        self._paths: dict[tuple[str, str, int], _Path] = {}
         self.series: list[Series] = []
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -96,32 +116,37 @@ class WorkerMetrics(Collector):
         self.is_idle.set(to=1)
         for reason in ("start", "lost"):
             self.leases.add(reason, by=0)
+        self._claim, self._claim_lanes = self.claim.cells(), self.claim_lanes.cells()
+        self._flush, self._flush_results = self.flush.cells(), self.flush_results.cells()
+        self._settled = self.settled.cell()
         registry.register(self)
 
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.Sent():
-                self._note_call(event)
-                self.sent.add(event.bot, self._method(event.method))
-                priority = str(event.priority)
-                self.queue_wait.observe(max(0.0, event.since_due_s - event.duration_s), event.bot, priority)
-                whole_s = max(0.0, event.since_due_s)
-                self.end_to_end.observe(whole_s, event.bot, priority)
-                self._exemplify(self.end_to_end, event, whole_s, event.bot, priority)
+                key = (event.bot, event.method, event.priority)
+                path = self._paths.get(key) or self._path(event)
+                bot = path.bot
+                bot.in_flight.value -= 1.0
+                bot.late.observe(event.late_s if event.late_s > 0.0 else 0.0)
+                path.sent.value += 1.0
+                self._observe(bot.call, event.duration_s, event)
+                whole_s = event.since_due_s
+                path.queue_wait.observe(max(0.0, whole_s - event.duration_s))
+                self._observe(path.end_to_end, max(0.0, whole_s), event)
             case events.Claimed():
-                if event.bot not in self._bots:
-                    self._begin(event.bot)
-                self.claimed.add(event.bot)
-                self.in_flight.add(event.bot)
+                bot = self._bots.get(event.bot) or self._begin(event.bot)
+                bot.claimed.value += 1.0
+                bot.in_flight.value += 1.0
             case events.ClaimDone():
-                self.claim.observe(event.duration_s)
+                self._claim.observe(event.duration_s)
                 if event.wanted:
-                    self.claim_lanes.observe(event.lanes)
+                    self._claim_lanes.observe(event.lanes)
                 if event.settlements:
-                    self.settled.add(by=event.settlements)
+                    self._settled.value += event.settlements
             case events.Flushed():
-                self.flush.observe(event.duration_s)
-                self.flush_results.observe(event.results)
+                self._flush.observe(event.duration_s)
+                self._flush_results.observe(event.results)
             case events.Waited():
                 self._note_call(event)
                 self.floods.add(event.bot, "group" if event.chat_id.startswith(("-", "@")) else "private")
@@ -163,28 +188,45 @@ class WorkerMetrics(Collector):
     def describe(self) -> Iterable[Metric]:
         return []
 
-    def _begin(self, bot: str) -> None:
+    def _begin(self, bot: str) -> _Bot:
         # increase() does not see a series begin: the first 429 must be a step from 0.
-        self._bots.add(bot)
         for scope in ("private", "group"):
-            self.floods.add(bot, scope, by=0)
+            self.floods.cell(bot, scope)
+        cells = self._bots[bot] = _Bot(
+            self.claimed.cell(bot), self.in_flight.cell(bot), self.call.cells(bot), self.late.cells(bot)
+        )
+        return cells
+
+    def _path(self, event: events.Sent) -> _Path:
+        priority = str(event.priority)
+        path = _Path(
+            self._bots.get(event.bot) or self._begin(event.bot),
+            self.sent.cell(event.bot, self._method(event.method)),
+            self.queue_wait.cells(event.bot, priority),
+            self.end_to_end.cells(event.bot, priority),
+        )
+        if len(self._paths) < PATHS_AT_MOST:
+            self._paths[event.bot, event.method, event.priority] = path
+        return path
 
     def _note_call(self, event: events.Answered) -> None:
-        self.in_flight.add(event.bot, by=-1)
-        self.call.observe(event.duration_s, event.bot)
-        self._exemplify(self.call, event, event.duration_s, event.bot)
-        self.late.observe(max(0.0, event.late_s), event.bot)
+        bot = self._bots.get(event.bot) or self._begin(event.bot)
+        bot.in_flight.value -= 1.0
+        bot.late.observe(max(0.0, event.late_s))
+        self._observe(bot.call, event.duration_s, event)
 
     def _note_failure(self, counter: Counter, event: events.Answered) -> None:
         self._note_call(event)
         counter.add(event.bot, self._method(event.method), event.error_class or _OTHER)
 
-    def _exemplify(self, histogram: Histogram, event: events.Answered, value: float, *labels: str) -> None:
+    def _observe(self, cells: Cells, value: float, event: events.Answered) -> None:
+        cells.observe(value)
         correlation_id = event.correlation_id
-        if correlation_id is None or len(correlation_id) > EXEMPLAR_LENGTH:
-            return
-        if histogram.wants_exemplar(self._now(), EXEMPLAR_EVERY_S, *labels):
-            histogram.bring_exemplar(value, {"correlation_id": scrub(correlation_id)}, time.time(), *labels)
+        if correlation_id is not None and (now := self._now()) - cells.exemplar_at >= EXEMPLAR_EVERY_S:
+            if len(correlation_id) > EXEMPLAR_LENGTH:
+                return
+            cells.exemplar_at = now
+            cells.bring_exemplar(value, {"correlation_id": scrub(correlation_id)}, time.time())
 
     def _method(self, method: str) -> str:
         name = self._methods.get(method)

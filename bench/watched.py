@@ -56,6 +56,8 @@ class Turns:
             self.is_on = not self.is_on
             cpu_s, sent = time.process_time(), self.sent
             await asyncio.sleep(TURN_S)
+            if self.is_on:
+                self._monitor.count_now()  # what waits to be counted belongs to this turn
             lines.append({"is_on": self.is_on, "cpu_s": time.process_time() - cpu_s, "sent": self.sent - sent})
         self.is_on = True
         return lines

@@ -20,14 +20,19 @@ class Sampler:
         self._now = now
         self._buckets: dict[str, tuple[float, float]] = {}
         self._left_out: dict[str, int] = {}
+        self._quiet_until_s: dict[str, float] = {}
 
     def take(self, kind: str) -> int | None:
         """Return None to leave this line out, else how many of its kind were left out since the last one."""
         now = self._now()
+        if now < self._quiet_until_s.get(kind, now):
+            self._left_out[kind] += 1
+            return None
         tokens, at_s = self._buckets.get(kind, (self._burst, now))
         tokens = min(self._burst, tokens + (now - at_s) * self._per_s)
         if tokens < 1.0:
             self._buckets[kind] = tokens, now
+            self._quiet_until_s[kind] = now + (1.0 - tokens) / self._per_s
             self._left_out[kind] = self._left_out.get(kind, 0) + 1
             return None
         self._buckets[kind] = tokens - 1.0, now

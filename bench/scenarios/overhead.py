@@ -92,13 +92,14 @@ async def _measure(url: str, per_s: int, seconds: float) -> Measured:
                     limit=1 << 20,
                 )
                 try:
-                    feeding = asyncio.create_task(_feed(connection, WARM_S + seconds + 2, per_s))
+                    feeding = asyncio.create_task(_feed(connection, WARM_S + seconds + 60, per_s))
                     await asyncio.sleep(WARM_S)
                     server_s, sent = _cpu_of_all_s(server), (await telegram.stats())["accepted"]
                     turns = await _said(worker)
                     server_s = _cpu_of_all_s(server) - server_s
                     sent = (await telegram.stats())["accepted"] - sent
-                    await feeding
+                    feeding.cancel()
+                    await asyncio.gather(feeding, return_exceptions=True)
                     await asyncio.sleep(REST_S)
                     scrape = await _ask(worker)
                     connection.execute("SELECT outbox.measure_queue(), outbox.measure_broadcasts()")

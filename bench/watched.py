@@ -3,7 +3,7 @@
 Every second its events go to the metrics and the sampled log, or to nobody, in turn, and the processor time of each
 second is noted; /metrics is scraped by nobody meanwhile. Then, with no message on the way, it answers scrapes and reads
 the database's numbers, each time a line comes on stdin. Its lines on stdout are JSON: the seconds, each with is_on,
-cpu_s and sent; then the worker's cpu_s of a scrape, and of a read.
+cpu_s and sent; the URL of /metrics; then the worker's cpu_s of a scrape, and of a read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 import time
 from typing import Any, Final
 
-import aiohttp
 from pydantic import SecretStr
 
 from outbox.deliver import events
@@ -80,8 +79,10 @@ async def _work(name: str, seconds: float) -> None:
         print(json.dumps(await turns.take(seconds)), flush=True)
         await asyncio.to_thread(sys.stdin.readline)  # nothing is on its way
         async with turns._monitor.watch(Address("127.0.0.1", 0), worker.connections, worker, name) as url:
-            scrape_s = await _scrape(url)
-        print(json.dumps(scrape_s), flush=True)
+            print(json.dumps(url), flush=True)
+            cpu_s = time.process_time()
+            await asyncio.to_thread(sys.stdin.readline)  # scraped so often
+            print(json.dumps((time.process_time() - cpu_s) / SCRAPES), flush=True)
         reader = Exporter(DatabaseGauges(), worker.connections, name)
         await reader.read()
         for _ in range(2):  # of nothing, then of what is to be measured
@@ -94,17 +95,6 @@ async def _work(name: str, seconds: float) -> None:
     finally:
         worker.stop()
         await running
-
-
-async def _scrape(url: str) -> float:
-    async with aiohttp.ClientSession() as session:
-        cpu_s = time.process_time()
-        for _ in range(SCRAPES):
-            async with session.get(url) as answer:
-                answer.raise_for_status()
-                await answer.read()
-    # The client's share is in it too, which no worker has: an upper bound.
-    return (time.process_time() - cpu_s) / SCRAPES
 
 
 if __name__ == "__main__":

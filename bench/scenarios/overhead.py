@@ -21,12 +21,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import aiohttp
 import psycopg
 
 from bench.case import Case, Size
 from bench.figure import Figure, percentile
 from bench.server import Server
-from bench.watched import READS, WARM_S
+from bench.watched import READS, SCRAPES, WARM_S
 from outbox.operate.stage import simulator_process, stop_process
 
 TURNS_S: Final = 100.0
@@ -101,6 +102,7 @@ async def _measure(url: str, per_s: int, seconds: float) -> Measured:
                     feeding.cancel()
                     await asyncio.gather(feeding, return_exceptions=True)
                     await asyncio.sleep(REST_S)
+                    await _scrape(await _ask(worker))
                     scrape = await _ask(worker)
                     connection.execute("SELECT outbox.measure_queue(), outbox.measure_broadcasts()")
                     await _ask(worker)
@@ -139,6 +141,14 @@ async def _ask(process: asyncio.subprocess.Process) -> Any:
     process.stdin.write(b"\n")
     await process.stdin.drain()
     return await _said(process)
+
+
+async def _scrape(url: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        for _ in range(SCRAPES):
+            async with session.get(url) as answer:
+                answer.raise_for_status()
+                await answer.read()
 
 
 async def _feed(connection: psycopg.Connection[object], seconds: float, per_s: int) -> None:

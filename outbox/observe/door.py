@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
@@ -14,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from outbox.observe.health import Check
-from outbox.settings import Address, UsageError
+from outbox.observe.listen import listen
+from outbox.settings import Address
 
 READY_WITHIN_S: Final = 3.0  # a supervisor asks every few seconds, and gives up soon
 READY_FOR_S: Final = 1.0
@@ -66,16 +66,5 @@ async def serve(
     app = web.Application()
     app.router.add_routes(routes(registry, ready, scraped))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handle_signals=False)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, address.host, address.port).start()
-        except OSError as error:
-            is_taken = error.errno == errno.EADDRINUSE
-            what = "is taken by another program" if is_taken else f"is no address to listen on: {error.strerror}"
-            raise UsageError(
-                f"OUTBOX_METRICS_ADDR {address} {what}", "Set OUTBOX_METRICS_ADDR to another host:port, or to off"
-            ) from None
-        yield f"http://{address._replace(port=runner.addresses[0][1])}/metrics"
-    finally:
-        await runner.cleanup()
+    async with listen(runner, address, "OUTBOX_METRICS_ADDR") as url:
+        yield f"{url}/metrics"

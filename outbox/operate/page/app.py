@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from outbox.observe.listen import listen
 from outbox.operate.page import (
     audit,
     batches,
@@ -29,7 +29,7 @@ from outbox.operate.page.access import guard, refuse_open_door, set_up_access
 from outbox.operate.page.database import DATABASE, PageDatabase
 from outbox.operate.page.errors import show_errors
 from outbox.operate.page.render import STATIC
-from outbox.settings import Settings, UsageError
+from outbox.settings import Settings
 
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
@@ -83,19 +83,8 @@ async def serve(page: Page) -> AsyncIterator[str]:
         handle_signals=False,
         handler_cancellation=True,  # a closed tab leaves no query behind
     )
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, address.host, address.port).start()
-        except OSError as error:
-            is_taken = error.errno == errno.EADDRINUSE
-            what = "is taken by another program" if is_taken else f"is no address to listen on: {error.strerror}"
-            raise UsageError(
-                f"OUTBOX_ADMIN_ADDR {address} {what}", "Set OUTBOX_ADMIN_ADDR to another host:port, or to off"
-            ) from None
-        yield f"http://{address._replace(port=runner.addresses[0][1])}{page.settings.admin_prefix}/"
-    finally:
-        await runner.cleanup()
+    async with listen(runner, address, "OUTBOX_ADMIN_ADDR") as url:
+        yield f"{url}{page.settings.admin_prefix}/"
 
 
 @web.middleware

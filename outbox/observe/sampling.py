@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-PER_S: Final = 2.0  # of each kind; a line costs 0.2 ms, cold 0.6 ms, so a kind at most 0.1 % of a core
+PER_S: Final = 2.0  # of each kind; a line costs some tenths of a millisecond, so a kind some 0.1 % of a core
 BURST: Final = 20.0
 
 

@@ -144,13 +144,14 @@ async def test_an_answer_that_the_database_could_not_be_told_is_brought_when_it_
 
 
 async def test_what_was_sent_without_the_database_counts_when_it_is_back(db, server):
+    [(before,)] = db.execute("SELECT outbox.clock()")
     async with limiting(db.url, timeout_s=1.0, local_share=1.0) as (limiter, changes):
         with _away(db, server):
             for chat_id in range(2, 12):
                 await limiter.settle(await limiter.acquire(chat_id))
         await _until(lambda: changes == [True, False])
         [(counted,)] = db.execute(
-            "SELECT count(*) FROM outbox.bucket, unnest(free_at) f WHERE bot = 'default' AND f > outbox.clock()"
+            "SELECT count(*) FROM outbox.bucket, unnest(free_at) f WHERE bot = 'default' AND f > %s", [before]
         )
         assert 0 < counted <= 10
 

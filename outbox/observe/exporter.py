@@ -103,10 +103,19 @@ class Exporter:
             except psycopg.errors.QueryCanceled:
                 self._note_slow(parts)
                 continue
-            # In a thread: a thousand bots have 40,000 of them.
-            await asyncio.to_thread(self._take, rows)
+            await self._take_apart(rows)
             self._slow -= set(parts)
             self._missing -= set(parts)
+
+    async def _take_apart(self, rows: list[Any]) -> None:
+        """In a thread: a thousand bots have 40,000 of them."""
+        taking = asyncio.ensure_future(asyncio.to_thread(self._take, rows))
+        try:
+            await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # The thread goes on, and must not show what leave() drops.
+            await taking
+            raise
 
     def _take(self, rows: list[Any]) -> None:
         for part, of_part in itertools.groupby(rows, key=operator.itemgetter(0)):

@@ -6,10 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from outbox.deliver import events
-
-_LANDED: Final = (events.Answered, events.GivenBack, events.Faulted)
-
 CLAIMED_WITHIN_S: Final = 30.0  # an idle worker claims every second
 
 
@@ -22,27 +18,21 @@ class Check(NamedTuple):
 
 
 class ClaimHealth:
-    """Listens to a worker's events: whether it claims."""
+    """Whether a worker claims; tell it of each claim."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._since_s = now()
         self._claimed_s: float | None = None
-        self._in_flight = 0
 
-    def __call__(self, event: events.Event) -> None:
-        if isinstance(event, events.Claimed):
-            self._in_flight += 1
-        elif isinstance(event, events.ClaimDone):
-            self._claimed_s = self._now()
-        elif isinstance(event, _LANDED):
-            self._in_flight -= 1
+    def note_claim(self) -> None:
+        self._claimed_s = self._now()
 
-    def check(self) -> Check:
+    def check(self, in_flight: int) -> Check:
         """Whether the last claim is lately, or messages are on their way, for which it may have to wait for room."""
         if self._claimed_s is None:
             is_young = self._now() - self._since_s < CLAIMED_WITHIN_S
             return Check("claiming", False, "has not claimed yet" if is_young else "has never claimed")
         age_s = self._now() - self._claimed_s
-        found = f"claimed {age_s:.0f} s ago, {self._in_flight} in flight"
-        return Check("claiming", age_s < CLAIMED_WITHIN_S or self._in_flight > 0, found)
+        found = f"claimed {age_s:.0f} s ago, {in_flight} in flight"
+        return Check("claiming", age_s < CLAIMED_WITHIN_S or in_flight > 0, found)

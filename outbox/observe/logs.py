@@ -81,8 +81,11 @@ class EventLog:
         self._said_s: dict[tuple[str, str], float] = {}
         self._verdicts: dict[str, bool | None] = {}
         self._sampler = sampler
+        self._sent = None if sampler is None else sampler.kind("sent")
 
     def __call__(self, event: events.Event) -> None:
+        if type(event) is events.Sent and self._sent is not None and self._sent.leave_out():
+            return
         match event:
             case events.Claimed() | events.ClaimDone() | events.Flushed():
                 pass  # first, with the next one: they come with every message

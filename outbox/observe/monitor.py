@@ -80,12 +80,9 @@ class Monitor:
             self._counting.cancel()
             self._counting = None
         waiting, self._events = self._events, []
-        for event in waiting:
-            try:
-                self._metrics(event)
-                self._claims(event)
-            except Exception:
-                self.faults += 1
+        self.faults += self._metrics.count(waiting)
+        if any(type(event) is events.ClaimDone for event in waiting):
+            self._claims.note_claim()
 
     def _note_scrape(self) -> None:
         self.count_now()
@@ -107,7 +104,10 @@ class Monitor:
 
         async def ready() -> Sequence[Check]:
             self.count_now()
-            return [await _database(connections, digest), *([] if worker is None else [self._claims.check()])]
+            return [
+                await _database(connections, digest),
+                *([] if worker is None else [self._claims.check(self._metrics.now_in_flight)]),
+            ]
 
         exporter = self._exporter = Exporter(self._gauges, connections, holder)
         async with serve(address, self.registry, ready, self._note_scrape) as url:

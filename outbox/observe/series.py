@@ -41,6 +41,10 @@ class _Numbers:
     def add(self, *labels: str, by: float = 1.0) -> None:
         self.cell(*labels).value += by
 
+    def total(self) -> float:
+        """Return the sum over all labels."""
+        return sum(cell.value for cell in list(self._cells.values()))
+
     def _show(self, family: CounterMetricFamily | GaugeMetricFamily) -> Metric:
         for labels, cell in list(self._cells.items()):
             family.add_metric(labels, cell.value)
@@ -84,6 +88,12 @@ class Cells:
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def observe_all(self, values: list[float]) -> None:
+        counts, bounds = self.counts, self.bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
 
     def bring_exemplar(self, value: float, exemplar: dict[str, str], wall_s: float) -> None:
         """Put one beside the bucket of `value`; `wall_s` is in seconds since 1970."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -118,3 +120,24 @@ async def test_an_exporter_that_is_scraped_no_more_leaves_it_to_another(db: Data
         now[0] += exporter.SCRAPED_WITHIN_S + 1
         await until(second.shows)
         assert not first.shows()
+
+
+async def test_a_process_that_stops_while_it_takes_the_numbers_shows_none_of_them_after(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking, may_end = threading.Event(), threading.Event()
+    take = DatabaseGauges.take
+
+    def take_slowly(self: DatabaseGauges, *arguments: Any) -> None:
+        taking.set()
+        may_end.wait(DEADLINE_S)
+        take(self, *arguments)
+
+    monkeypatch.setattr(DatabaseGauges, "take", take_slowly)
+    async with process(db, "a") as only:
+        await until(taking.is_set)
+        stopping = asyncio.create_task(only.stop())
+        await asyncio.sleep(0)
+        may_end.set()
+        await stopping
+        assert not only.shows()

@@ -143,3 +143,20 @@ def test_the_first_429_is_a_step_from_0(metrics: WorkerMetrics, registry: Collec
 def test_a_clock_that_steps_back_takes_nothing_from_a_sum(metrics: WorkerMetrics, registry: CollectorRegistry) -> None:
     metrics(sent(since_due_s=-3600.0))
     assert registry.get_sample_value("outbox_end_to_end_seconds_sum", {"bot": "alerts", "priority": "1"}) == 0
+
+
+def test_of_messages_counted_together_the_slowest_is_the_exemplar(
+    metrics: WorkerMetrics, registry: CollectorRegistry
+) -> None:
+    together = [sent(since_due_s=age_s, correlation_id=f"order-{age_s}") for age_s in (1.0, 40.0, 2.0)]
+    assert metrics.count(together) == 0
+    assert registry.get_sample_value("outbox_end_to_end_seconds_count", {"bot": "alerts", "priority": "1"}) == 3
+    page = generate_openmetrics(registry).decode()
+    assert 'correlation_id="order-40.0"' in page
+    assert "order-1.0" not in page
+
+
+def test_an_event_that_cannot_be_counted_costs_no_other(metrics: WorkerMetrics, registry: CollectorRegistry) -> None:
+    broken: Any = sent(since_due_s="soon")
+    assert metrics.count([claimed(), broken, claimed()]) == 1
+    assert registry.get_sample_value("outbox_slots_given_total", {"bot": "alerts"}) == 2

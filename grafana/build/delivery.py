@@ -130,6 +130,13 @@ def dashboard(general: dict[str, Any]) -> str:
                 (rate("outbox_messages_dead_total", "error_class", bot="$bot"), "dead: {{error_class}}"),
                 stacked=True,
             ),
+            lines(
+                "Ended, by method",
+                "Messages a second that ended, by the Bot API's method; of more than 100 methods the rest is other.",
+                "mps",
+                (rate("outbox_messages_ended_total", "method, status", bot="$bot"), "{{method}} {{status}}"),
+                stacked=True,
+            ),
             row("Bots"),
             lines(
                 "Breaker",

@@ -13,11 +13,12 @@ def upgrade() -> None:
         """
         CREATE TABLE outbox.tally (
             bot         text,
+            method      text,
             status      text,
             error_class text,
             messages    bigint NOT NULL,
             measured_at timestamptz NOT NULL,
-            PRIMARY KEY (bot, status, error_class)
+            PRIMARY KEY (bot, method, status, error_class)
         ) WITH (fillfactor = 50);
         CREATE TABLE outbox.finding (
             name  text PRIMARY KEY,

@@ -27,10 +27,12 @@ KNOWN: Final[Mapping[str, Known]] = {
     "queue_measured_seconds": Known("How long ago housekeeping counted what waits."),
     "expected_delay_seconds": Known("How long a message inserted now would wait.", ("bot", "priority")),
     "backlog_seconds": Known("Until all that is due at this priority or better is sent.", ("bot", "priority")),
-    "messages_accepted_total": Known("Messages written to the outbox since the first count; never less.", ("bot",)),
+    "messages_accepted_total": Known(
+        "Messages written to the outbox since the first count; never less.", ("bot", "method")
+    ),
     "messages_ended_total": Known(
         "Messages that ended, by how; status dead or uncertain: became a dead letter, each time.",
-        ("bot", "status", "error_class"),
+        ("bot", "method", "status", "error_class"),
     ),
     "limit_messages_per_second": Known("The bot's limit as set; none without one.", ("bot",)),
     "limit_active_messages_per_second": Known("What floods have left of it.", ("bot",)),

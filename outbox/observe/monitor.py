@@ -26,7 +26,7 @@ from outbox.observe.worker_state import WorkerState
 from outbox.settings import Address
 
 ASK_WITHIN_S: Final = 2.0
-COUNT_EVERY_S: Final = 1.0
+COUNT_EVERY_S: Final = 2.0
 EVENTS_AT_ONCE: Final = 256  # half a millisecond: no slot is missed for it
 # They come with every message, and no log says them.
 _NEVER_LOGGED: Final = frozenset({events.Claimed, events.ClaimDone, events.Flushed})
@@ -75,7 +75,7 @@ class Monitor:
             self.count_now()
 
     def count_now(self) -> None:
-        """Count the events that wait for it, a second at most: before a scrape."""
+        """Count the events that wait for it, COUNT_EVERY_S at most: before a scrape."""
         if self._counting is not None:
             self._counting.cancel()
             self._counting = None

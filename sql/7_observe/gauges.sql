@@ -58,10 +58,11 @@ BEGIN
            x (name, value)
      WHERE x.value IS NOT NULL;
     RETURN QUERY
-    SELECT 'messages_accepted_total', jsonb_build_object('bot', t.bot), t.messages::float8
+    SELECT 'messages_accepted_total', jsonb_build_object('bot', t.bot, 'method', t.method), t.messages::float8
       FROM outbox.tally t WHERE t.status = 'accepted'
     UNION ALL
-    SELECT 'messages_ended_total', jsonb_build_object('bot', t.bot, 'status', t.status, 'error_class', t.error_class),
+    SELECT 'messages_ended_total',
+           jsonb_build_object('bot', t.bot, 'method', t.method, 'status', t.status, 'error_class', t.error_class),
            t.messages::float8
       FROM outbox.tally t WHERE t.status <> 'accepted';
     RETURN QUERY

@@ -1,6 +1,7 @@
--- Promise: outbox.tally says what became of each bot's messages: what ended, or became a dead letter, in transactions from
--- p_from on and below p_below, after p_after, is added to what it said before. Its row accepted is the sum of what ended,
--- what ended since, what waits and what is dead, all of one snapshot: each message once, whoever moves it this moment.
+-- Promise: outbox.tally says what became of each bot's messages, by method: what ended, or became a dead letter, in
+-- transactions from p_from on and below p_below, after p_after, is added to what it said before. Its rows accepted are the
+-- sum of what ended, what ended since, what waits and what is dead, all of one snapshot: each message once, whoever moves it
+-- this moment.
 -- p_brought_until: after a restore, also what a dump brought and bears numbers ahead of ours: never again, when ours pass
 -- them. NULL otherwise.
 -- Locks: rows of tally.
@@ -14,56 +15,83 @@ SET jit = off AS $$
 DECLARE
     v_above CONSTANT xid8 := '18446744073709551615';
 BEGIN
-    INSERT INTO outbox.tally AS t (bot, status, error_class, messages, measured_at)
-    SELECT e.bot, e.status, e.error_class, sum(e.messages)::bigint, outbox.clock()
-      FROM (SELECT * FROM outbox.count_ended_by_class(p_from, p_below, p_after, 'infinity')
-            UNION ALL
-            SELECT * FROM outbox.count_ended_by_class(p_below, v_above, '-infinity', p_brought_until)) e
-     GROUP BY e.bot, e.status, e.error_class
-    ON CONFLICT (bot, status, error_class) DO UPDATE
+    WITH ended AS MATERIALIZED (
+        SELECT * FROM outbox.count_ended_by_class(p_from, p_below, p_after, 'infinity')
+        UNION ALL
+        SELECT * FROM outbox.count_ended_by_class(p_below, v_above, '-infinity', p_brought_until)),
+    named AS MATERIALIZED (SELECT outbox.name_methods(ARRAY(SELECT DISTINCT e.method FROM ended e)) AS methods)
+    INSERT INTO outbox.tally AS t (bot, method, status, error_class, messages, measured_at)
+    SELECT e.bot, CASE WHEN e.method = ANY (n.methods) THEN e.method ELSE 'other' END, e.status, e.error_class,
+           sum(e.messages)::bigint, outbox.clock()
+      FROM ended e CROSS JOIN named n
+     GROUP BY 1, 2, 3, 4
+    ON CONFLICT (bot, method, status, error_class) DO UPDATE
        SET messages = t.messages + excluded.messages, measured_at = excluded.measured_at;
-    INSERT INTO outbox.tally AS t (bot, status, error_class, messages, measured_at)
-    SELECT o.bot, 'accepted', '', coalesce(sum(l.messages), 0)::bigint, outbox.clock()
-      FROM outbox.bot o
-      LEFT JOIN (SELECT m.bot, count(*) AS messages FROM outbox.message m GROUP BY m.bot
-                 UNION ALL
-                 SELECT d.bot, count(*) FROM outbox.dead_letter d GROUP BY d.bot
-                 UNION ALL
-                 SELECT e.bot, e.messages
-                   FROM outbox.count_ended_by_class(p_below, v_above, coalesce(p_brought_until, p_after), 'infinity') e
-                  WHERE e.status NOT IN ('dead', 'uncertain')
-                 UNION ALL
-                 SELECT t.bot, t.messages FROM outbox.tally t
-                  WHERE t.status NOT IN ('dead', 'uncertain', 'accepted')) l ON l.bot = o.bot
-     GROUP BY o.bot
-    ON CONFLICT (bot, status, error_class) DO UPDATE
+
+    WITH written AS MATERIALIZED (
+        SELECT m.bot, m.method, count(*) AS messages FROM outbox.message m GROUP BY m.bot, m.method
+        UNION ALL
+        SELECT d.bot, d.method, count(*) FROM outbox.dead_letter d GROUP BY d.bot, d.method
+        UNION ALL
+        SELECT e.bot, e.method, e.messages
+          FROM outbox.count_ended_by_class(p_below, v_above, coalesce(p_brought_until, p_after), 'infinity') e
+         WHERE e.status NOT IN ('dead', 'uncertain')
+        UNION ALL
+        SELECT t.bot, t.method, t.messages FROM outbox.tally t WHERE t.status NOT IN ('dead', 'uncertain', 'accepted')
+        UNION ALL
+        SELECT o.bot, 'sendMessage', 0 FROM outbox.bot o),
+    named AS MATERIALIZED (SELECT outbox.name_methods(ARRAY(SELECT DISTINCT w.method FROM written w)) AS methods)
+    INSERT INTO outbox.tally AS t (bot, method, status, error_class, messages, measured_at)
+    SELECT w.bot, CASE WHEN w.method = ANY (n.methods) THEN w.method ELSE 'other' END, 'accepted', '',
+           sum(w.messages)::bigint, outbox.clock()
+      FROM written w CROSS JOIN named n
+     WHERE EXISTS (SELECT FROM outbox.bot o WHERE o.bot = w.bot)
+     GROUP BY 1, 2
+    ON CONFLICT (bot, method, status, error_class) DO UPDATE
        -- Never less: a counter that goes back says to a monitor that it began anew.
        SET messages = greatest(t.messages, excluded.messages), measured_at = excluded.measured_at;
 END $$;
 COMMENT ON FUNCTION outbox.measure_tally IS
     'Counts what became of each bot''s messages into outbox.tally. Part of measure_broadcasts.';
 
+-- Promise: the methods that outbox.tally names, those of p_seen among them while there are fewer than 100: the column takes
+-- any name, and a metric's labels must be few.
+-- Locks: nothing.  Cost: the rows of tally.
+CREATE OR REPLACE FUNCTION outbox.name_methods(p_seen text[]) RETURNS text[]
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(array_agg(x.method), '{}')
+      FROM (SELECT s.method
+              FROM (SELECT t.method, false AS is_new FROM outbox.tally t WHERE t.method <> 'other'
+                    UNION
+                    SELECT u.method, true FROM unnest(p_seen) u (method) WHERE u.method <> 'other') s
+             GROUP BY s.method
+             ORDER BY bool_and(s.is_new), s.method
+             LIMIT 100) x
+$$;
+COMMENT ON FUNCTION outbox.name_methods IS
+    'The methods by which outbox.tally counts, at most 100; the rest is other. Part of measure_tally.';
+
 -- Promise: of the messages that ended, or became dead letters and still are, in transactions from p_from on and below
--- p_below, after p_after and not after p_until: how many of each bot ended how, by error class (empty for none).
+-- p_below, after p_after and not after p_until: how many of each bot and method ended how, by error class (empty for none).
 -- Locks: nothing.  Cost: one index probe per kept day, then the rows in between.
 CREATE OR REPLACE FUNCTION outbox.count_ended_by_class(
     p_from xid8, p_below xid8, p_after timestamptz, p_until timestamptz,
-    OUT bot text, OUT status text, OUT error_class text, OUT messages bigint) RETURNS SETOF record
+    OUT bot text, OUT method text, OUT status text, OUT error_class text, OUT messages bigint) RETURNS SETOF record
 LANGUAGE plpgsql STABLE
 -- Plans must not depend on statistics (I10).
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT e.bot, e.status, e.error_class, count(*)
-      FROM (SELECT f.bot, f.status, coalesce(f.error_class, '') AS error_class
+    SELECT e.bot, e.method, e.status, e.error_class, count(*)
+      FROM (SELECT f.bot, f.method, f.status, coalesce(f.error_class, '') AS error_class
               FROM outbox.finished f
              WHERE f.xid >= p_from AND f.xid < p_below AND f.finished_at > p_after AND f.finished_at <= p_until
             UNION ALL
-            SELECT d.bot, d.status, coalesce(d.error_class, '')
+            SELECT d.bot, d.method, d.status, coalesce(d.error_class, '')
               FROM outbox.dead_letter d
              WHERE d.xid >= p_from AND d.xid < p_below AND d.died_at > p_after AND d.died_at <= p_until) e
-     GROUP BY e.bot, e.status, e.error_class;
+     GROUP BY e.bot, e.method, e.status, e.error_class;
 END $$;
 COMMENT ON FUNCTION outbox.count_ended_by_class IS
-    'Counts what ended between two transactions, by bot, status and error class. Part of measure_tally.';
+    'Counts what ended between two transactions, by bot, method, status and error class. Part of measure_tally.';

@@ -81,7 +81,8 @@ COMMENT ON TABLE outbox.worker IS 'Worker processes: one row per incarnation. A 
 COMMENT ON TABLE outbox.housekeeping IS 'Duties of housekeeping, who holds the lease (duty lease), and how each last ran.';
 COMMENT ON TABLE outbox.depth IS 'What outbox.queue showed at measured_at: one count for all gauges. Written by housekeeping.';
 COMMENT ON TABLE outbox.backlog IS 'What is due per bot and how it is spread over chats, at measured_at. Written by housekeeping; read outbox.pressure.';
-COMMENT ON TABLE outbox.tally IS 'Per bot, what became of its messages since the first count, as of measured_at. Written by housekeeping every 15 s, for metrics.';
+COMMENT ON TABLE outbox.tally IS 'Per bot and method, what became of its messages since the first count, as of measured_at. Written by housekeeping every 15 s, for metrics.';
+COMMENT ON COLUMN outbox.tally.method IS 'As in history; other: beyond the first 100.';
 COMMENT ON COLUMN outbox.tally.status IS 'sent, expired, cancelled, superseded, discarded: ended so; dead, uncertain: became a dead letter, each time; accepted: written to the outbox in all, whatever became of them.';
 COMMENT ON COLUMN outbox.tally.error_class IS 'As in history; empty for none.';
 COMMENT ON TABLE outbox.finding IS 'What housekeeping found when it looked: astray (messages in no state, or in two, at the last look), lanes_without_worker (likewise), wakeups_repaired (so far), at which time. Above 0 means a bug.';

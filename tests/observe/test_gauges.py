@@ -44,7 +44,7 @@ def test_what_waits_is_what_housekeeping_counted(connection: Connection) -> None
     measure(connection)
     assert values(connection)["queue_messages", "default", "2", "due"] == 1
     assert values(connection)["queue_messages", "default", "0", "due"] == 1
-    assert values(connection)["messages_accepted_total", "default"] == 2
+    assert values(connection)["messages_accepted_total", "default", "sendMessage"] == 2
 
 
 def test_a_pause_is_seen_and_seen_to_end(connection: Connection) -> None:
@@ -83,8 +83,8 @@ def test_a_counter_that_comes_up_later_begins_at_0() -> None:
     gauges = DatabaseGauges()
     registry = CollectorRegistry()
     registry.register(gauges)
-    old = {"bot": "default", "status": "sent", "error_class": ""}
-    new = {"bot": "default", "status": "dead", "error_class": "bad_request"}
+    old = {"bot": "default", "method": "sendMessage", "status": "sent", "error_class": ""}
+    new = {"bot": "default", "method": "sendMessage", "status": "dead", "error_class": "bad_request"}
     gauges.take("queue", [("messages_ended_total", old, 70.0)])
     assert registry.get_sample_value("outbox_messages_ended_total", old) == 70
     for shown in (0, 500):

@@ -19,6 +19,41 @@ def tally(connection: Connection) -> dict[str, int]:
     return dict(rows)
 
 
+def by_method(connection: Connection, status: str) -> dict[str, int]:
+    rows = connection.execute(
+        "SELECT method, sum(messages)::bigint FROM outbox.tally WHERE bot = 'default' AND status = %s GROUP BY method",
+        [status],
+    ).fetchall()
+    return dict(rows)
+
+
+def test_each_method_is_counted_by_itself(connection: Connection) -> None:
+    insert(connection, 1)
+    insert(connection, 2, method="sendPhoto")
+    ended = insert(connection, 3, method="sendPhoto")
+    connection.execute("SELECT outbox.cancel(%s)", [ended])
+    while connection.execute("SELECT outbox.sweep(100)").fetchone() != (0,):
+        pass
+    measure(connection)
+    assert by_method(connection, "accepted") == {"sendMessage": 1, "sendPhoto": 2}
+    assert by_method(connection, "cancelled") == {"sendPhoto": 1}
+
+
+def test_however_many_methods_are_written_a_hundred_are_named_and_no_message_counts_twice(
+    connection: Connection,
+) -> None:
+    """The column takes any name; a metric's labels must be few, and the same the next time."""
+    for number in range(120):
+        insert(connection, 100 + number, method="send" + chr(ord("A") + number % 26) * (1 + number // 26))
+    measure(connection)
+    first = by_method(connection, "accepted")
+    assert len(first) == 101
+    assert sum(first.values()) == 120
+    insert(connection, 2, method="another")
+    measure(connection)
+    assert by_method(connection, "accepted") == first | {"other": first["other"] + 1}
+
+
 def test_what_waits_is_accepted_and_nothing_else(connection: Connection) -> None:
     for chat in range(3):
         insert(connection, chat + 1)

@@ -226,6 +226,7 @@ tally = Table(
     "tally",
     metadata,
     Column("bot", Text, primary_key=True),
+    Column("method", Text, primary_key=True),
     Column("status", Text, primary_key=True),
     Column("error_class", Text, primary_key=True),
     needed("messages", BigInteger),

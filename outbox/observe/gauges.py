@@ -28,10 +28,11 @@ KNOWN: Final[Mapping[str, Known]] = {
     "expected_delay_seconds": Known("How long a message inserted now would wait.", ("bot", "priority")),
     "backlog_seconds": Known("Until all that is due at this priority or better is sent.", ("bot", "priority")),
     "messages_accepted_total": Known(
-        "Messages written to the outbox since the first count; never less.", ("bot", "method")
+        "Messages written to the outbox since the first count; never less. method: 100 of all bots, then other.",
+        ("bot", "method"),
     ),
     "messages_ended_total": Known(
-        "Messages that ended, by how; status dead or uncertain: became a dead letter, each time.",
+        "Messages that ended, by how; status dead or uncertain: became a dead letter, each time. method: as accepted.",
         ("bot", "method", "status", "error_class"),
     ),
     "limit_messages_per_second": Known("The bot's limit as set; none without one.", ("bot",)),

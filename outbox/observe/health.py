@@ -18,7 +18,7 @@ class Check(NamedTuple):
 
 
 class ClaimHealth:
-    """Whether a worker claims; tell it of each claim."""
+    """Whether a worker claims; told after a claim, some seconds late at most."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

@@ -14,6 +14,8 @@ from outbox.redact import RedactingFilter, scrub_event
 
 SAME_WITHIN_S: Final = 10.0  # a database that is away fails several times a second, and once in this is said
 
+_SENT: Final = "sent"
+
 _Outcome = events.Sent | events.Waited | events.Retried | events.Uncertain | events.Died
 
 _NO_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -81,7 +83,7 @@ class EventLog:
         self._said_s: dict[tuple[str, str], float] = {}
         self._verdicts: dict[str, bool | None] = {}
         self._sampler = sampler
-        self._sent = None if sampler is None else sampler.kind("sent")
+        self._sent = None if sampler is None else sampler.kind(_SENT)
 
     def __call__(self, event: events.Event) -> None:
         if type(event) is events.Sent and self._sent is not None and self._sent.leave_out():
@@ -90,7 +92,7 @@ class EventLog:
             case events.Claimed() | events.ClaimDone() | events.Flushed():
                 pass  # first, with the next one: they come with every message
             case events.Sent():
-                self._tell_outcome(self._log.info, "sent", event)
+                self._tell_outcome(self._log.info, _SENT, event)
             case events.Started():
                 self._log.info("started", bots=", ".join(event.bots))
             case events.Stopped():

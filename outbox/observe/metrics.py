@@ -52,20 +52,6 @@ class _Path(NamedTuple):
     end_to_end: Cells
 
 
-class _Batch:
-    """Messages sent on one path that are counted together: the times of each, and the slowest."""
-
-    __slots__ = ("calls", "late", "path", "slowest", "waits", "wholes")
-
-    def __init__(self, path: _Path) -> None:
-        self.path = path
-        self.late: list[float] = []
-        self.calls: list[float] = []
-        self.waits: list[float] = []
-        self.wholes: list[float] = []
-        self.slowest: events.Sent | None = None
-
-
 class WorkerMetrics(Collector):
     """Listens to a worker's events; call it with each, or `count` many."""
 
@@ -74,6 +60,7 @@ class WorkerMetrics(Collector):
         self._methods: dict[str, str] = {}
         self._bots: dict[str, _Bot] = {}
         self._paths: dict[tuple[str, str, int], _Path] = {}
+        self._slowest: dict[Cells, tuple[float, str]] = {}
         self.series: list[Series] = []
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -88,7 +75,12 @@ class WorkerMetrics(Collector):
             self.series.append(made := Histogram(f"outbox_{name}", text, buckets, labels))
             return made
 
-        self.sent = counter("messages_sent", "Messages that Telegram took.", "bot", "method")
+        self.sent = counter(
+            "messages_sent",
+            "Messages that Telegram took. method: the first 100 that this process met, then other.",
+            "bot",
+            "method",
+        )
         self.retried = counter(
             "messages_retried", "Calls that failed; the message comes again.", "bot", "method", "error_class"
         )
@@ -135,38 +127,59 @@ class WorkerMetrics(Collector):
         self._settled = self.settled.cell()
         registry.register(self)
 
+    def __call__(self, event: events.Event) -> None:
+        self.count([event])
+
     def count(self, waiting: Iterable[events.Event]) -> int:
         """Count many events, in less time than one by one. Returns how many of them could not be counted."""
         faults = 0
-        batches: dict[tuple[str, str, int], _Batch] = {}
+        sent: dict[tuple[str, str, int], list[events.Sent]] = {}
         for event in waiting:
             try:
                 if type(event) is events.Sent:
-                    key = (event.bot, event.method, event.priority)
-                    batch = batches.get(key)
-                    if batch is None:
-                        batch = batches[key] = _Batch(self._paths.get(key) or self._path(event))
-                    whole_s, call_s, late_s = event.since_due_s, event.duration_s, event.late_s
-                    # The arithmetic first: what is no number counts nowhere.
-                    wait_s = whole_s - call_s if whole_s > call_s else 0.0
-                    batch.late.append(late_s if late_s > 0.0 else 0.0)
-                    batch.calls.append(call_s)
-                    batch.waits.append(wait_s)
-                    batch.wholes.append(whole_s if whole_s > 0.0 else 0.0)
-                    if batch.slowest is None or whole_s > batch.slowest.since_due_s:
-                        batch.slowest = event
+                    sent.setdefault((event.bot, event.method, event.priority), []).append(event)
                 else:
-                    self(event)
+                    self._take(event)
             except Exception:
                 faults += 1
-        for batch in batches.values():
-            self._bring(batch)
+        faults += sum(map(self._bring, sent.values()))
+        for cells, (value, correlation_id) in self._slowest.items():
+            self._bring_exemplar(cells, value, correlation_id)
+        self._slowest.clear()
         return faults
 
-    def __call__(self, event: events.Event) -> None:
+    def _bring(self, sent: list[events.Sent]) -> int:
+        """Messages of one path. Returns how many of them could not be counted."""
+        try:
+            self._take_sent(sent)
+        except Exception:
+            if len(sent) > 1:
+                return sum(self._bring([event]) for event in sent)
+            # It has landed all the same: /readyz asks what is in flight.
+            self.in_flight.add(sent[0].bot, by=-1)
+            return 1
+        return 0
+
+    def _take_sent(self, sent: list[events.Sent]) -> None:
+        first = sent[0]
+        path = self._paths.get((first.bot, first.method, first.priority)) or self._path(first)
+        # All that may fail comes first: what is no number counts nowhere.
+        calls = [event.duration_s for event in sent]
+        wholes = [event.since_due_s if event.since_due_s > 0.0 else 0.0 for event in sent]
+        waits = [whole_s - call_s if whole_s > call_s else 0.0 for whole_s, call_s in zip(wholes, calls, strict=True)]
+        late = [event.late_s if event.late_s > 0.0 else 0.0 for event in sent]
+        longest_call_s, longest_s = max(calls), max(wholes)
+        path.sent.value += len(sent)
+        path.bot.in_flight.value -= len(sent)
+        path.bot.late.observe_all(late)
+        path.bot.call.observe_all(calls)
+        path.queue_wait.observe_all(waits)
+        path.end_to_end.observe_all(wholes)
+        self._propose(path.bot.call, longest_call_s, sent[calls.index(longest_call_s)])
+        self._propose(path.end_to_end, longest_s, sent[wholes.index(longest_s)])
+
+    def _take(self, event: events.Event) -> None:
         match event:
-            case events.Sent():
-                self.count([event])
             case events.Claimed():
                 bot = self._bots.get(event.bot) or self._begin(event.bot)
                 bot.claimed.value += 1.0
@@ -247,35 +260,27 @@ class WorkerMetrics(Collector):
             self._paths[event.bot, event.method, event.priority] = path
         return path
 
-    def _bring(self, batch: _Batch) -> None:
-        path, count = batch.path, len(batch.wholes)
-        path.sent.value += count
-        path.bot.in_flight.value -= count
-        path.bot.late.observe_all(batch.late)
-        path.bot.call.observe_all(batch.calls)
-        path.queue_wait.observe_all(batch.waits)
-        path.end_to_end.observe_all(batch.wholes)
-        # Of many, the one that somebody will look for.
-        slowest = batch.slowest
-        if slowest is not None:
-            self._bring_exemplar(path.bot.call, slowest.duration_s, slowest)
-            self._bring_exemplar(path.end_to_end, max(0.0, slowest.since_due_s), slowest)
-
     def _note_call(self, event: events.Answered) -> None:
         bot = self._bots.get(event.bot) or self._begin(event.bot)
         bot.in_flight.value -= 1.0
         bot.late.observe(max(0.0, event.late_s))
         bot.call.observe(event.duration_s)
-        self._bring_exemplar(bot.call, event.duration_s, event)
+        self._propose(bot.call, event.duration_s, event)
 
     def _note_failure(self, counter: Counter, event: events.Answered) -> None:
         self._note_call(event)
         counter.add(event.bot, self._method(event.method), event.error_class or _OTHER)
 
-    def _bring_exemplar(self, cells: Cells, value: float, event: events.Answered) -> None:
+    def _propose(self, cells: Cells, value: float, event: events.Answered) -> None:
+        """Of those counted together the slowest is a histogram's exemplar: the one that somebody will look for."""
         correlation_id = event.correlation_id
         if correlation_id is None or len(correlation_id) > EXEMPLAR_LENGTH:
             return
+        best = self._slowest.get(cells)
+        if best is None or value > best[0]:
+            self._slowest[cells] = value, correlation_id
+
+    def _bring_exemplar(self, cells: Cells, value: float, correlation_id: str) -> None:
         now = self._now()
         if now - cells.exemplar_at >= EXEMPLAR_EVERY_S:
             cells.exemplar_at = now

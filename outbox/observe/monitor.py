@@ -55,7 +55,7 @@ class Monitor:
         self._reading: asyncio.Task[None] | None = None
 
     def __call__(self, event: Event) -> None:
-        # Many at a time: one by one, between waits, each costs ten times as much, because nothing is in the caches.
+        # Many at a time: one by one, between waits, each costs several times as much, because nothing is in the caches.
         self._events.append(event)
         if len(self._events) >= EVENTS_AT_ONCE:
             self.count_now()
@@ -75,7 +75,7 @@ class Monitor:
             self.count_now()
 
     def count_now(self) -> None:
-        """Count the events that wait for it, COUNT_EVERY_S at most: before a scrape."""
+        """Count the events that wait for it; they wait COUNT_EVERY_S at most, and until a scrape."""
         if self._counting is not None:
             self._counting.cancel()
             self._counting = None

@@ -19,7 +19,10 @@ BEGIN
         SELECT * FROM outbox.count_ended_by_class(p_from, p_below, p_after, 'infinity')
         UNION ALL
         SELECT * FROM outbox.count_ended_by_class(p_below, v_above, '-infinity', p_brought_until)),
-    named AS MATERIALIZED (SELECT outbox.name_methods(ARRAY(SELECT DISTINCT e.method FROM ended e)) AS methods)
+    named AS MATERIALIZED (
+        SELECT outbox.name_methods(ARRAY(
+            SELECT e.method FROM ended e
+             GROUP BY e.method ORDER BY e.method <> 'sendMessage', sum(e.messages) DESC, e.method)) AS methods)
     INSERT INTO outbox.tally AS t (bot, method, status, error_class, messages, measured_at)
     SELECT e.bot, CASE WHEN e.method = ANY (n.methods) THEN e.method ELSE 'other' END, e.status, e.error_class,
            sum(e.messages)::bigint, outbox.clock()
@@ -40,12 +43,17 @@ BEGIN
         SELECT t.bot, t.method, t.messages FROM outbox.tally t WHERE t.status NOT IN ('dead', 'uncertain', 'accepted')
         UNION ALL
         SELECT o.bot, 'sendMessage', 0 FROM outbox.bot o),
-    named AS MATERIALIZED (SELECT outbox.name_methods(ARRAY(SELECT DISTINCT w.method FROM written w)) AS methods)
+    accepted AS MATERIALIZED (
+        SELECT w.bot, w.method, sum(w.messages) AS messages FROM written w JOIN outbox.bot o ON o.bot = w.bot
+         GROUP BY w.bot, w.method),
+    named AS MATERIALIZED (
+        SELECT outbox.name_methods(ARRAY(
+            SELECT a.method FROM accepted a
+             GROUP BY a.method ORDER BY a.method <> 'sendMessage', sum(a.messages) DESC, a.method)) AS methods)
     INSERT INTO outbox.tally AS t (bot, method, status, error_class, messages, measured_at)
-    SELECT w.bot, CASE WHEN w.method = ANY (n.methods) THEN w.method ELSE 'other' END, 'accepted', '',
-           sum(w.messages)::bigint, outbox.clock()
-      FROM written w CROSS JOIN named n
-     WHERE EXISTS (SELECT FROM outbox.bot o WHERE o.bot = w.bot)
+    SELECT a.bot, CASE WHEN a.method = ANY (n.methods) THEN a.method ELSE 'other' END, 'accepted', '',
+           sum(a.messages)::bigint, outbox.clock()
+      FROM accepted a CROSS JOIN named n
      GROUP BY 1, 2
     ON CONFLICT (bot, method, status, error_class) DO UPDATE
        -- Never less: a counter that goes back says to a monitor that it began anew.
@@ -54,18 +62,20 @@ END $$;
 COMMENT ON FUNCTION outbox.measure_tally IS
     'Counts what became of each bot''s messages into outbox.tally. Part of measure_broadcasts.';
 
--- Promise: the methods that outbox.tally names, those of p_seen among them while there are fewer than 100: the column takes
--- any name, and a metric's labels must be few.
+-- Promise: the methods that outbox.tally names, and the first of p_seen while there are fewer than 100 of all bots: the
+-- column takes any name, and a metric's labels must be few. What is named stays so until outbox adopt: a method that changed
+-- its place would count twice.
 -- Locks: nothing.  Cost: the rows of tally.
 CREATE OR REPLACE FUNCTION outbox.name_methods(p_seen text[]) RETURNS text[]
 LANGUAGE sql STABLE AS $$
     SELECT coalesce(array_agg(x.method), '{}')
       FROM (SELECT s.method
-              FROM (SELECT t.method, false AS is_new FROM outbox.tally t WHERE t.method <> 'other'
-                    UNION
-                    SELECT u.method, true FROM unnest(p_seen) u (method) WHERE u.method <> 'other') s
+              FROM (SELECT t.method, 0 AS place FROM outbox.tally t
+                    UNION ALL
+                    SELECT u.method, u.place FROM unnest(p_seen) WITH ORDINALITY u (method, place)) s
+             WHERE s.method <> 'other'
              GROUP BY s.method
-             ORDER BY bool_and(s.is_new), s.method
+             ORDER BY min(s.place), s.method
              LIMIT 100) x
 $$;
 COMMENT ON FUNCTION outbox.name_methods IS

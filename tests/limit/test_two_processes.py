@@ -20,7 +20,7 @@ from outbox.operate.stage import simulator_process, stop_process, worker_process
 LIBRARIES = ["with_aiogram", "with_telegram"]
 TOGETHER = 100  # messages
 EACH_AT_LEAST = 5  # of these; the two processes do not start to write at the same moment
-AT_MOST = 3 * TOGETHER  # by then each has had its turn
+GIVEN_UP_AT = 3 * TOGETHER  # one that has not sent by then is kept from it
 ALONE_S = 3.5
 TAKEN_OVER_S = 2.5  # a slot that was out is another's two seconds after it
 # Both write to these; with what is each one's own there is more to say than may be said.
@@ -103,7 +103,7 @@ def _all_have_sent(log: list[dict[str, Any]]) -> bool:
     texts = [call["text"] for call in log if call["verdict"] == "accepted" and call["text"]]
     each = Counter(text.partition(":")[0] for text in texts)
     together = all(each[name] >= EACH_AT_LEAST for name in ("a", "b", "queue"))
-    return len(texts) >= (TOGETHER if together else AT_MOST)
+    return len(texts) >= (TOGETHER if together else GIVEN_UP_AT)
 
 
 async def _run(library: str, db: Any) -> Record:
@@ -124,8 +124,9 @@ async def _run(library: str, db: Any) -> Record:
             assert bot.stdin is not None
             bot.stdin.write(b"\n")
             await bot.stdin.drain()
-        while not _all_have_sent(await simulator.log()):
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while not _all_have_sent(await simulator.log()):
+                await asyncio.sleep(0.1)
         killed.send_signal(signal.SIGKILL)
         killed_at = time.time()
         await asyncio.sleep(ALONE_S)
